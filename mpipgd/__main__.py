@@ -1,0 +1,59 @@
+"""Start one command on all ranks, and end them together."""
+
+import sys
+
+from . import cli, launch
+from .errors import Refusal
+
+
+def main(argv=None):
+    """Run one command; return its exit code, the same on all ranks."""
+    launch.prepare()
+    first = launch.rank() == 0
+    try:
+        module, args = _parse(argv, first)
+        getattr(module, "check", lambda args: None)(args)
+        text = getattr(module, "early", lambda args: None)(args)
+    except Refusal as refusal:
+        return _refuse(refusal, first)
+    if text is not None:
+        cli.printer(first)(text.rstrip("\n"))
+        return 0
+    return _together(module, args)
+
+
+def _parse(argv, first):
+    """Parse the arguments; --help is printed by one rank and ends all of them."""
+    if not first:
+        sys.stdout = open("/dev/null", "w")
+    try:
+        return cli.parse(sys.argv[1:] if argv is None else argv)
+    finally:
+        sys.stdout = sys.__stdout__
+
+
+def _refuse(refusal, shown):
+    if shown:
+        print(f"mpipgd: {refusal}", file=sys.stderr, flush=True)
+    return refusal.code
+
+
+def _together(module, args):
+    """Start MPI, run the command, agree on the exit code."""
+    from . import mpi
+
+    comm = mpi.world()
+    try:
+        launch.verify(comm.size)
+        code = module.main(args, comm, cli.printer(comm.rank == 0))
+    except Refusal as refusal:
+        if not refusal.agreed and comm.size > 1:
+            mpi.crash(comm, refusal)
+        code = _refuse(refusal, comm.rank == 0)
+    except BaseException as error:
+        mpi.crash(comm, error)
+    return mpi.same_code(comm, code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

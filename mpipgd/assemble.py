@@ -1,0 +1,96 @@
+"""From options to the parts of the loop: schedule, optimizer, strategy, store."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import schedules
+from .data.stream import Batches
+from .errors import UsageError
+from .exchange import total
+from .strategies import STRATEGIES, Parts
+from .transforms import OPTIMIZERS, chain, clip_norm, clip_weights, decay
+
+
+@dataclass
+class Assembly:
+    """What one rank needs to descend; `free` it, together, in the end."""
+
+    steps: int
+    rate: Any
+    gradient: Any
+    transform: Any
+    store: Any
+    descend: Any
+    total: Any
+
+    def free(self):
+        """Free what the ranks share; collective."""
+        self.total.free()
+
+
+def assemble(options, grid, plan, objective, train, clock):
+    """Build the parts of the loop that `options` name, for this rank's `train` rows."""
+    steps = plan.steps * options.epochs
+    if options.strategy == "average" and not options.sync_every:
+        if not 0 < options.n_sync <= max(1, steps):
+            found = f"--n-sync {options.n_sync}: the run has {steps} steps"
+            raise UsageError(found, agreed=True)
+    rate = learning_rate(options, plan, objective)
+    vectors = total(
+        grid, clock, objective.size, objective.dtype, reduction=options.reduction
+    )
+    weights = objective.init(np.random.default_rng([options.seed, 0]))
+    descent = optimizer(options, objective, rate)
+    parts = Parts(options, grid, plan, steps, weights, descent, vectors)
+    transform, store = STRATEGIES[options.strategy](parts)
+    batches = Batches(objective, plan, train, range(grid.first, grid.last))
+    descend = None
+    if store.alone and plain_sgd(options) and getattr(objective, "compiled", False):
+        descend = compiled(batches, rate)
+    return Assembly(steps, rate, batches, transform, store, descend, vectors)
+
+
+def learning_rate(options, plan, objective):
+    """Return the schedule step -> learning rate."""
+    return schedules.build(
+        options.schedule,
+        lr=options.lr,
+        power=options.power,
+        alpha=max(options.alpha),
+        steps_per_epoch=plan.steps,
+        epochs=options.epochs,
+        warmup=options.warmup,
+        drop=options.drop,
+        every=options.drop_every,
+        scaling=options.lr_scaling,
+        workers=options.workers,
+    )
+
+
+def optimizer(options, objective, rate):
+    """Return the transform mean gradient -> update, with its penalties and clips."""
+    descent = OPTIMIZERS[options.optimizer]
+    return chain(
+        decay(objective.alpha),
+        *([clip_norm(options.clip_norm)] if options.clip_norm else []),
+        descent(rate, momentum=options.momentum, l1=objective.beta),
+        *([clip_weights(options.clip_weights)] if options.clip_weights else []),
+    )
+
+
+def plain_sgd(options):
+    """Say whether an update is nothing but -lr times the penalised gradient."""
+    clipped = options.clip_norm or options.clip_weights
+    return options.optimizer == "sgd" and not clipped and options.kernels != "numpy"
+
+
+def compiled(batches, rate):
+    """Return descend(weights, step, until): the compiled pass at the schedule's rates."""
+
+    def descend(weights, step, until):
+        rates = np.asarray(rate(np.arange(step, until)), dtype=np.float64)
+        batches.descend(weights, step, until, rates)
+
+    return descend

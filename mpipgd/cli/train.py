@@ -1,0 +1,93 @@
+"""Train a model on DATA in parallel; the result depends on the workers, not the ranks."""
+
+import argparse
+from dataclasses import fields
+
+from .. import config
+
+POSITIONAL = "data"
+
+
+def configure(parser):
+    """Add a flag for each option of a run."""
+    parser.add_argument(
+        POSITIONAL.upper(), nargs="?", default=argparse.SUPPRESS, help=_help("data")
+    )
+    parser.add_argument("--config", metavar="FILE", help="read options from a TOML file")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run folder")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the TOML that would run"
+    )
+    groups = {}
+    for each in fields(config.Train):
+        name = each.metadata["group"]
+        if name not in groups:
+            groups[name] = parser.add_argument_group(name)
+        if each.name != POSITIONAL:
+            _add(groups[name], each)
+
+
+def _help(name):
+    each = next(each for each in fields(config.Train) if each.name == name)
+    text, default = each.metadata["help"].replace("%", "%%"), each.default
+    if default is None or isinstance(default, bool):
+        return text
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    return f"{text} [{shown}]"
+
+
+def _add(group, each):
+    hint, item = config.kind(each)
+    name, text = config.flag(each.name), _help(each.name)
+    if hint is bool and each.default:
+        group.add_argument(
+            "--no-" + name[2:], dest=each.name, action="store_false",
+            default=argparse.SUPPRESS, help=f"do not: {text}",
+        )  # fmt: skip
+    elif hint is bool:
+        group.add_argument(
+            name, action="store_true", default=argparse.SUPPRESS, help=text
+        )
+    else:
+        choices = each.metadata["choices"]
+        metavar = "|".join(choices) if choices else each.name.split("_")[-1].upper()
+        group.add_argument(
+            name, dest=each.name, default=argparse.SUPPRESS, help=text, metavar=metavar
+        )
+
+
+def options(args):
+    """Return the options that were given: the flags over the TOML file."""
+    found = config.read(args.config) if args.config else {}
+    given = vars(args)
+    for each in fields(config.Train):
+        if each.name in given and each.name != POSITIONAL:
+            value = given[each.name]
+            text = isinstance(value, str)
+            hint = config.kind(each)
+            found[each.name] = config.parse(value, *hint, each.name) if text else value
+    if POSITIONAL.upper() in given:
+        found[POSITIONAL] = given[POSITIONAL.upper()]
+    return found
+
+
+def check(args):
+    """Refuse, before MPI starts, options that contradict each other or themselves."""
+    args.options = options(args)
+    args.train = config.Train(**args.options)
+
+
+def early(args):
+    """Return what can be printed before MPI starts, or None."""
+    return config.to_text(args.train) if args.print_config else None
+
+
+def main(args, comm, say):
+    """Train, or go on with a run."""
+    from .. import run
+
+    if args.resume:
+        run.resume(args.resume, args.options, comm=comm)
+    else:
+        run.train(args.train, comm=comm)
+    return 0

@@ -1,0 +1,164 @@
+"""One rank's share of a training run: its rows, the parts of the loop, the run folder."""
+
+import hashlib
+import pathlib
+
+from . import checkpoint, config, journal, loop, model, mpi, report
+from .assemble import assemble
+from .clock import Clock
+from .console import Console, Silent
+from .data.load import load
+from .data.plan import Disjoint
+from .errors import Refusal
+from .hooks import Evaluate, Hooks, Poll, Save, Scene, Syncs
+from .models import build
+from .transforms import flatten
+
+
+class Course:
+    """A run from its rows to its run folder; collective over the grid's ranks."""
+
+    def __init__(self, options, grid, source, watchdog):
+        self.options, self.grid, self.watchdog = options, grid, watchdog
+        self.clock, self.header = Clock(), source.header
+        with mpi.together(grid.comm):
+            local = options.strategy != "sync" or options.workers == 1
+            self.objective = build(options, source.header, local=local)
+            n, batch = source.rows["train"], options.batch_size
+            self.plan = Disjoint(n, options.workers, batch, seed=options.seed)
+            self.data = load(
+                grid,
+                source,
+                self.plan,
+                self.objective,
+                standardized=options.standardize,
+                clock=self.clock,
+            )
+        rows = self.data.train
+        self.parts = assemble(
+            options, grid, self.plan, self.objective, rows, self.clock
+        )
+        mpi.first_alone(grid.node, lambda: self.objective.warm(rows.X, rows.y))
+
+    def go(self, found, *, ranks):
+        """Train to the end or until a hook says stop; return the summary.
+
+        `found`: the attributes of the checkpoint to go on from, or None.
+        """
+        state = self.parts.transform.init(self.parts.store.pull())
+        step = found["step"] if found else 0
+        scene = self._scene(found)
+        for line in report.opening(scene, ranks, step):
+            scene.console.say(line)
+        try:
+            if found:
+                self._restore(found, state)
+            else:
+                scene.journal.metric(scene.position("start", 0))
+            return self._descend(scene, state, found, ranks)
+        except Refusal as error:
+            ends = {"ranks": ranks, "exit": error.code, "reason": str(error)}
+            scene.journal.json("summary.json", ends)
+            raise
+        finally:
+            scene.console.close()
+            scene.journal.close()
+
+    def _scene(self, found):
+        """Open run folder and console; return what the hooks look at."""
+        options, grid, parts = self.options, self.grid, self.parts
+        text = config.to_text(absolute(options))
+        length = found["metrics_bytes"] if found else 0
+        hosts = grid.comm.allgather(mpi.host())
+        with mpi.together(grid.comm):
+            make = mpi.root_or(grid.comm, journal.Journal, journal.NoJournal)
+            book = make(options.run, length=length)
+            book.text("config.toml", text)
+            book.json("env.json", journal.environment(mpi.library(), hosts))
+        shown = mpi.root_or(grid.comm, not options.quiet, False)
+        score = "R²" if self.header.task == "regression" else "accuracy"
+        console = Console(steps=parts.steps, score=score) if shown else Silent()
+        return Scene(
+            options,
+            grid,
+            self.plan,
+            self.objective,
+            self.data,
+            parts,
+            self.clock,
+            book,
+            console,
+            text,
+        )
+
+    def _restore(self, found, state):
+        with mpi.together(self.grid.comm):
+            checkpoint.restore(
+                found["path"], self.grid, self.parts.store, flatten(state)
+            )
+        self.parts.store.restore(found["step"])
+
+    def _descend(self, scene, state, found, ranks):
+        """Run the loop with its hooks; leave the results; return the summary."""
+        parts, step = self.parts, found["step"] if found else 0
+        evaluate = Evaluate(scene)
+        save = Save(scene, evaluate)
+        poll = Poll(scene, self.watchdog, step=step)
+        hooks = Hooks(scene, save, Syncs(scene), poll, evaluate, save)
+        if found:
+            save.resume(found)
+        self.clock.start(seconds=found["seconds"] if found else 0.0)
+        step = loop.train(
+            parts.gradient,
+            parts.transform,
+            parts.store,
+            hooks,
+            state=state,
+            step=step,
+            steps=parts.steps,
+            descend=parts.descend,
+        )
+        record = evaluate.closing(step)
+        summary = self._summary(record, ranks, hooks.reason)
+        scene.journal.metric(scene.position("end", step))
+        self._leave(scene, summary)
+        return summary
+
+    def _summary(self, record, ranks, reason):
+        weights = self.parts.store.consensus(record["step"])
+        seconds = max(record["seconds"], 1e-9)
+        kept = {key: value for key, value in record.items() if key != "event"}
+        return kept | {
+            "ranks": ranks,
+            "workers": self.grid.workers,
+            "epochs": kept.pop("epoch"),
+            "steps": kept.pop("step"),
+            "samples_per_second": record["samples"] / seconds,
+            "reason": reason or "epochs",
+            "exit": 0,
+            "weights_sha256": hashlib.sha256(
+                weights.astype("<f8").tobytes()
+            ).hexdigest(),
+        }
+
+    def _leave(self, scene, summary):
+        """Write model, summary and picture, and say what came out; rank 0 alone does."""
+        weights = self.parts.store.consensus(summary["steps"])
+        with mpi.together(self.grid.comm):
+            folder = scene.journal.folder
+            if folder:
+                made = model.Model(self.header, self.objective, weights, self.data.scaling)
+                made.write(folder / "model.h5", scene.config_text)
+                scene.journal.json("summary.json", summary)
+                picture = report.plot(folder)
+                scene.console.close()
+                for line in report.closing(scene, summary, picture):
+                    scene.console.say(line)
+
+
+def absolute(options):
+    """Return the options with paths that hold from any folder."""
+    data = pathlib.Path(options.data)
+    known = data.exists() or any(each in options.data for each in "*?[")
+    changes = {"data": str(data.absolute())} if known else {}
+    return config.replace(options, run=str(pathlib.Path(options.run).absolute()), **changes)

@@ -1,0 +1,1 @@
+"""Where rows come from: files, plans, generators and importers."""

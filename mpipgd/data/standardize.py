@@ -1,0 +1,52 @@
+"""Means and variances of the features, in parallel and in one pass."""
+
+from functools import reduce
+
+import numpy as np
+
+from ..exchange import merged
+
+BLOCK_ROWS = 4096
+
+
+def moments(X):
+    """Return rows, means and sums of squared deviations of the columns of X (n, d)."""
+    mean = X.mean(axis=0, dtype=np.float64)
+    return len(X), mean, np.square(X - mean).sum(axis=0)
+
+
+def merge(a, b):
+    """Merge two sets of moments: Chan, Golub & LeVeque (1983), eq. 2.1.
+
+    M = M_a + M_b + (m_b - m_a)² n_a n_b / n
+    """
+    (n_a, m_a, s_a), (n_b, m_b, s_b) = a, b
+    n, delta = n_a + n_b, m_b - m_a
+    return n, m_a + delta * (n_b / n), s_a + s_b + delta**2 * (n_a * n_b / n)
+
+
+def statistics(grid, part, width):
+    """Return mean and deviation (width,) of the first columns over all workers' rows.
+
+    Collective. A column that does not vary, but for rounding, gets a deviation of one.
+    """
+    items = [of_worker(part.of(i)[0][:, :width]) for i in range(grid.hosted)]
+    n, mean, squares = merged(grid, items, merge)
+    deviation = np.sqrt(squares / n)
+    deviation[deviation <= 10 * np.finfo(part.X.dtype).eps * np.abs(mean)] = 1
+    return mean, deviation
+
+
+def of_worker(X):
+    """Return the moments of one worker's rows, merged block by block."""
+    blocks = [moments(X[i : i + BLOCK_ROWS]) for i in range(0, len(X), BLOCK_ROWS)]
+    return reduce(merge, blocks)
+
+
+def standardize(X, mean, deviation):
+    """Standardise the first columns of X in place: (X - mean) / deviation."""
+    mean, deviation = mean.astype(X.dtype), deviation.astype(X.dtype)
+    for i in range(0, len(X), BLOCK_ROWS):
+        block = X[i : i + BLOCK_ROWS, : len(mean)]
+        block -= mean
+        block /= deviation

@@ -1,0 +1,202 @@
+"""Read data files: one HDF5 file, or many shards that look like one.
+
+No file is trusted: `scan` verifies every header and refuses what could read other
+files or exhaust memory; `Source.read` refuses damage and values that are no numbers.
+"""
+
+import glob
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from .. import mpi
+from ..errors import DataError, UsageError
+from . import check
+from .layout import PARTS, Header, verify_agreement
+from .rows import Csr
+from .shard import NAMES, Shard, foreign_names
+from .write import create
+
+__all__ = ["Header", "Source", "create", "open_data", "resolve", "scan"]
+
+
+def open_data(comm, data, *, x=None, y=None):
+    """Return the `Source` of DATA on all ranks; collective, rank 0 alone looks."""
+    return mpi.on_root(comm, partial(scan, data, x=x, y=y))
+
+
+def scan(data, *, x=None, y=None):
+    """Return the `Source` of DATA: a file, a glob, or a folder of *.h5 files.
+
+    x and y name the datasets in files that mpipgd did not make. Headers are verified,
+    rows are not read (but for whole-number labels y of such files). Raises DataError.
+    """
+    if (x is None) != (y is None):
+        raise UsageError("--x PATH and --y PATH go together: one of them is missing")
+    foreign = x is not None
+    names = foreign_names(x, y) if foreign else NAMES
+    files = resolve(data)
+    headers, rows = zip(*(_look(path, names, foreign) for path in files), strict=True)
+    if foreign:
+        headers = _with_all_classes(headers)
+    for path, header in zip(files, headers, strict=True):
+        verify_agreement(headers[0], header, (files[0], path))
+    if not any(count for each in rows for count in each.values()):
+        raise DataError(f"{data} holds no rows")
+    return Source(headers[0], files, rows, names, foreign)
+
+
+def resolve(data):
+    """Return the files that DATA names, sorted; DataError where there are none."""
+    path = Path(data)
+    if path.is_dir():
+        files = sorted(path.glob("*.h5"))
+    elif glob.has_magic(str(data)) and not path.exists():
+        files = sorted(Path(found) for found in glob.glob(str(data)))
+    else:
+        files = [path]
+    if not files:
+        raise DataError(f"{data} holds no data file, expected *.h5")
+    return files
+
+
+def _look(path, names, foreign):
+    shard = Shard(path, names)
+    try:
+        return shard.header(foreign=foreign), shard.rows
+    finally:
+        shard.close()
+
+
+def _with_all_classes(headers):
+    """Let the shards of a foreign data set share the classes that any of them has."""
+    labels = sorted(set().union(*(header.classes or () for header in headers)))
+    task = "binary" if len(labels) == 2 else "multiclass"
+    return [
+        header
+        if header.classes is None
+        else replace(header, classes=tuple(labels), task=task)
+        for header in headers
+    ]
+
+
+class Source:
+    """The rows of all files under one numbering: 0 … rows["train"]-1, and "test"."""
+
+    def __init__(self, header, files, rows, names=NAMES, foreign=False):
+        self.header, self.files, self._rows = header, list(files), rows
+        self.names, self._foreign = names, foreign
+        self._bounds = {
+            part: np.cumsum([0, *(each[part] for each in rows)]) for part in PARTS
+        }
+        self.rows = {part: int(ends[-1]) for part, ends in self._bounds.items()}
+        self._shard = None
+
+    def bounds(self, part):
+        """Return (files + 1,) row numbers: where every file begins, and the end."""
+        return self._bounds[part]
+
+    def read(self, part, lo, hi, *, out=None, finite=True):
+        """Return (X, y) of the rows lo … hi-1 of a part, over all files.
+
+        X: (hi-lo, d) of the header's dtype, or Csr; `out`, (hi-lo, ≥ d) and contiguous,
+        receives X in its first d columns. y: float64, or int64 class numbers.
+        Raises DataError for damage and, unless `finite` is False, NaN and infinity.
+        """
+        width, sparse = self.header.n_features, self.header.sparse
+        if out is None and not sparse:
+            out = np.empty((hi - lo, width), self.header.dtype)
+        y = np.empty(hi - lo, self.header.y_dtype)
+        blocks = []
+        for file, a, b, at in self._overlaps(part, lo, hi):
+            shard, rows = self._open(file), slice(at, at + b - a)
+            if sparse:
+                blocks.append(shard.read_csr(part, a, b, self.header.dtype))
+            else:
+                shard.read_dense(part, a, b, out[rows])
+            values = blocks[-1].data if sparse else out[rows, :width]
+            y[rows] = self._targets(shard, part, a, b)
+            if finite:
+                self._verify_finite(shard, part, a, (values, y[rows]))
+        X = _stack(blocks, self.header) if sparse else out[:, :width]
+        return X, y
+
+    def verify_classes(self, comm, train_counts, test_counts):
+        """Refuse a class that only test rows have; collective.
+
+        The counts, (C,) whole numbers, are those of this rank's own rows, as
+        `np.bincount(y, minlength=C)` gives; each row is counted on one rank only.
+        """
+        counts = np.array([train_counts, test_counts], dtype=np.int64)
+        train, test = comm.allreduce(counts)
+        alone = np.flatnonzero((train == 0) & (test > 0))
+        if alone.size:
+            label, count = self.header.classes[alone[0]], test[alone[0]]
+            where = self.files[0] if len(self.files) == 1 else self.files[0].parent
+            raise DataError(
+                f"{where}: class {label!r} has {count} test rows but no training row",
+                agreed=True,
+            )
+
+    def close(self):
+        """Close the file that is open; the next `read` opens it again."""
+        if self._shard is not None:
+            self._shard.close()
+        self._shard = None
+
+    def _overlaps(self, part, lo, hi):
+        """Yield (file, its rows a … b-1, their position in the block)."""
+        if not 0 <= lo <= hi <= self.rows[part]:
+            raise IndexError(f"rows {lo} … {hi} of {self.rows[part]} in {part}")
+        bounds = self._bounds[part]
+        first = int(np.searchsorted(bounds, lo, side="right")) - 1
+        for file in range(first, len(self.files)):
+            a, b = max(lo, bounds[file]), min(hi, bounds[file + 1])
+            if a >= hi:
+                return
+            if a < b:
+                yield file, int(a - bounds[file]), int(b - bounds[file]), int(a - lo)
+
+    def _open(self, file):
+        """Return a file opened and verified on this rank; the last one stays open."""
+        if self._shard is None or self._shard.path != self.files[file]:
+            self.close()
+            shard = Shard(self.files[file], self.names)
+            same = shard.rows == self._rows[file]
+            if not same or shard.width(default=self.header.n_features) != (
+                self.header.n_features
+            ):
+                shard.close()
+                raise DataError(f"{self.files[file]} changed after it was looked at")
+            self._shard = shard
+        return self._shard
+
+    def _targets(self, shard, part, a, b):
+        classes = self.header.classes
+        y = shard.read_y(part, a, b, classes if self._foreign else None)
+        if classes is not None:
+            where = f"{shard.path}: {self.names[part][1]}"
+            check.verify_classes(y, len(classes), a, where)
+        return y
+
+    def _verify_finite(self, shard, part, first_row, values):
+        for name, each in zip(self.names[part], values, strict=True):
+            check.verify_finite(each, first_row, f"{shard.path}: {name}")
+
+
+def _stack(blocks, header):
+    """Return the rows of several Csr blocks as one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    starts = np.cumsum([0, *(len(block.data) for block in blocks)])
+    indptrs = [
+        block.indptr[1:] + start for block, start in zip(blocks, starts, strict=False)
+    ]
+    return Csr(
+        np.concatenate([np.empty(0, header.dtype), *(b.data for b in blocks)]),
+        np.concatenate([np.empty(0, np.int32), *(b.indices for b in blocks)]),
+        np.concatenate([np.zeros(1, np.int64), *indptrs]),
+        header.n_features,
+    )

@@ -1,0 +1,53 @@
+"""Batches of the hosted workers, and the gradients over them."""
+
+import numpy as np
+
+
+class Batches:
+    """The gradients of the hosted workers over their batches of one step.
+
+    Called with weights (replicas, size) and the number of the update, returns the
+    gradient sums (hosted, size), one row a worker; with one replica all workers read it.
+    """
+
+    def __init__(self, objective, plan, part, workers):
+        self.objective, self.plan, self.part = objective, plan, part
+        self.workers = list(workers)
+        self.sums = np.empty((len(self.workers), objective.size), objective.dtype)
+        self.cuts = [plan.cuts(worker).tolist() for worker in self.workers]
+        self.epoch = None
+
+    def _begin(self, epoch):
+        self.epoch = epoch
+        self.order = [
+            self.plan.order(epoch, worker) + first
+            for worker, first in zip(self.workers, self.part.bounds)
+        ]
+
+    def __call__(self, weights, step):
+        epoch, s = divmod(step, self.plan.steps)
+        if epoch != self.epoch:
+            self._begin(epoch)
+        gradient, X, y = self.objective.gradient, self.part.X, self.part.y
+        shared = len(weights) == 1
+        for i, (order, cuts) in enumerate(zip(self.order, self.cuts)):
+            w = weights[0] if shared else weights[i]
+            gradient(w, X, y, order[cuts[s] : cuts[s + 1]], self.sums[i])
+        return self.sums
+
+    def descend(self, weights, step, until, rates):
+        """Take the plain-SGD steps `step` … `until`-1 in place, compiled.
+
+        Only for workers that need nobody between the steps; `rates` are theirs.
+        """
+        while step < until:
+            epoch, s = divmod(step, self.plan.steps)
+            if epoch != self.epoch:
+                self._begin(epoch)
+            many = min(until - step, self.plan.steps - s)
+            for w, order, cuts in zip(weights, self.order, self.cuts):
+                steps = np.array(cuts[s : s + many + 1])
+                self.objective.descend(
+                    w, self.part.X, self.part.y, order, steps, rates[:many]
+                )
+            step, rates = step + many, rates[many:]

@@ -1,0 +1,121 @@
+"""Write one data file, whole or not at all."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..errors import DataError
+from .rows import Csr
+
+CHUNK_BYTES = 512 << 10
+
+
+@contextlib.contextmanager
+def create(path, header, *, rows):
+    """Give a `Writer` for a new file; the file appears under `path` when complete.
+
+    rows: {"train": n, "test": m}; a part without rows is left out. Raises DataError
+    when the disk is full or the folder cannot be written to.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with refuse_os_errors(path):
+            with h5py.File(temporary, "w", libver=("v108", "v108")) as file:
+                header.write(file)
+                writer = Writer(file, header, rows)
+                yield writer
+                writer.close()
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def refuse_os_errors(path):
+    """Turn the system's refusal to write into a DataError that names `path`."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        system = isinstance(error, OSError) or "write" in str(error)
+        if not system:
+            raise
+        full = "No space left" in str(error)
+        reason = "the disk is full" if full else getattr(error, "strerror", "") or error
+        raise DataError(f"cannot write {path}: {reason}") from error
+
+
+def _sync(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Writer:
+    """Takes the rows of one file; sparse rows must arrive in order."""
+
+    def __init__(self, file, header, rows):
+        self._sparse, self._width = header.sparse, header.n_features
+        self._left = {part: count for part, count in rows.items() if count}
+        self._file = file
+        for part, count in self._left.items():
+            group = file.create_group(part)
+            _dataset(group, "y", (count,), header.y_dtype)
+            if header.sparse:
+                self._create_csr(group, count, header.dtype)
+            else:
+                _dataset(group, "X", (count, header.n_features), header.dtype)
+
+    def _create_csr(self, group, count, dtype):
+        csr = group.create_group("X")
+        csr.attrs["shape"] = np.array([count, self._width])
+        _dataset(csr, "data", (0,), dtype)
+        _dataset(csr, "indices", (0,), np.int32)
+        _dataset(csr, "indptr", (count + 1,), np.int64)
+        csr["indptr"][0] = 0
+
+    def write(self, part, at, X, y):
+        """Write rows at … at+len(y)-1 of a part; X is dense (n, d) or a Csr."""
+        group = self._file[part]
+        group["y"][at : at + len(y)] = y
+        if self._sparse:
+            _append(group["X"], at, X)
+        else:
+            group["X"][at : at + len(y)] = X
+        self._left[part] -= len(y)
+
+    def close(self):
+        """Raise ValueError if rows were announced that never came."""
+        if any(self._left.values()):
+            raise ValueError(f"rows still missing: {self._left}")
+
+
+def _append(group, at, X: Csr):
+    start, count = group["data"].shape[0], len(X.data)
+    for name in ("data", "indices"):
+        group[name].resize((start + count,))
+        group[name][start:] = getattr(X, name)
+    rows = len(X.indptr) - 1
+    group["indptr"][at + 1 : at + 1 + rows] = X.indptr[1:] - X.indptr[0] + start
+
+
+def _dataset(group, name, shape, dtype):
+    """Create a dataset in chunks of rows of about 512 KiB, with checksums."""
+    row_bytes = np.dtype(dtype).itemsize * int(np.prod(shape[1:]))
+    rows = max(1, CHUNK_BYTES // row_bytes)
+    chunk = min(rows, shape[0]) if shape[0] else rows
+    group.create_dataset(
+        name,
+        shape,
+        dtype,
+        chunks=(chunk, *shape[1:]),
+        maxshape=None if shape[0] else (None,),
+        fletcher32=True,
+    )

@@ -1,0 +1,277 @@
+"""What happens beside the descent: agree, log, evaluate, save, stop.
+
+A hook names the `next` step at which it wants to be called, the same on all ranks,
+and may answer with the reason for a stop.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import checkpoint, launch, mpi
+from .clock import spread
+from .data.rows import slice_rows
+from .data.standardize import merge, moments
+from .errors import Stopped
+from .exchange import finite, merged
+from .transforms import flatten
+
+ROWS = 4096  # evaluated at once
+POLL_SECONDS = 0.02
+
+
+@dataclass
+class Scene:
+    """What the hooks of a run look at; journal and console are silent but on rank 0."""
+
+    options: Any
+    grid: Any
+    plan: Any
+    objective: Any
+    data: Any  # Dataset
+    parts: Any  # Assembly
+    clock: Any
+    journal: Any
+    console: Any
+    config_text: str
+
+    def position(self, event, step):
+        """Return the fields that every line of the metrics has."""
+        return {
+            "event": event,
+            "epoch": step // self.plan.steps,
+            "step": step,
+            "samples": int(self.plan.read(0, step).sum()),
+            "seconds": self.clock.now(),
+        }
+
+
+class Hooks:
+    """Several hooks as one; `reason` is why they stopped the run.
+
+    Whatever the reason, a checkpoint is made first, so that the run can go on.
+    """
+
+    def __init__(self, scene, save, *hooks):
+        self.scene, self.save, self.hooks = scene, save, hooks
+        self.reason = None
+
+    def next(self, step):
+        """Return the first step after this one at which a hook is due."""
+        return min(hook.next(step) for hook in self.hooks)
+
+    def __call__(self, step, state):
+        due = [hook for hook in self.hooks if hook.next(step - 1) == step]
+        for hook in due:
+            self.reason = hook(step, state) or self.reason
+        if self.reason:
+            self._leave(step, state)
+        return self.reason
+
+    def _leave(self, step, state):
+        if self.save.at != step:
+            self.save.save(step, state)
+        record = self.scene.position("stop", step) | {"reason": self.reason}
+        self.scene.journal.metric(record)
+        if self.reason == "signal":
+            folder = self.scene.options.run
+            raise Stopped(
+                f"stopped on request after step {step:,}; go on with --resume {folder}",
+                agreed=True,
+            )
+
+
+class Poll:
+    """Agree, every few milliseconds, on signals, the time limit and divergence.
+
+    How many steps that is the ranks agree on too, by the slowest one's time.
+    """
+
+    def __init__(self, scene, watchdog, *, step=0):
+        self.scene, self.watchdog = scene, watchdog
+        self.step, self.every = step, 1
+        self.polled = time.perf_counter()
+
+    def next(self, step):
+        """Return the step of the next agreement."""
+        return self.step + self.every if step < self.step + self.every else math.inf
+
+    def __call__(self, step, state):
+        scene, limit = self.scene, self.scene.options.time_limit
+        elapsed = time.perf_counter() - self.polled
+        late = limit is not None and scene.clock.now() >= limit
+        lost = not np.isfinite(np.sum(scene.parts.store.pull()))
+        signal, late, lost, elapsed = mpi.largest(
+            scene.grid.comm, [len(launch.requested), late, lost, elapsed]
+        )
+        finite(math.nan if lost else 0.0, step - 1, scene.plan.steps)
+        self.watchdog.beat(step)
+        scene.console.progress(step)
+        self.step = step
+        self.every = max(1, self.every * 2 if elapsed < POLL_SECONDS else self.every // 2)
+        self.polled = time.perf_counter()
+        return "signal" if signal else "time limit" if late else None
+
+
+class Evaluate:
+    """Objective and score of the consensus at the end of epochs; early stopping."""
+
+    def __init__(self, scene):
+        self.scene = scene
+        self.every = scene.options.eval_every * scene.plan.steps
+        self.best = {"loss": math.inf, "score": -math.inf, "step": -1, "stale": 0}
+        self.variation = None
+        if scene.data.header.task == "regression":
+            self.variation = _variation(scene.grid, scene.data.test or scene.data.train)
+        self.last = None  # the newest record
+
+    def next(self, step):
+        """Return the end of the next epoch to evaluate, or of the run."""
+        return min((step // self.every + 1) * self.every, self.scene.parts.steps)
+
+    def __call__(self, step, state):
+        record = self.record(step)
+        self.scene.journal.metric(record)
+        self.scene.console.epoch(record)
+        self.last = record
+        return self._stop(record)
+
+    def closing(self, step):
+        """Return the record of the last step, and log it unless that was done."""
+        if self.last and self.last["step"] == step:
+            return self.last
+        record = self.record(step)
+        if self.next(step - 1) != step:  # where it is, it was logged before a resume
+            self.scene.journal.metric(record)
+        self.scene.console.epoch(record)
+        return record
+
+    def record(self, step):
+        """Return the metrics after `step` updates; collective."""
+        scene = self.scene
+        with scene.clock.paused():
+            w = scene.parts.store.consensus(step)
+            penalty = scene.objective.penalty(w)
+            rows, loss, hits = _tally(scene, scene.data.train, w)
+            record = {"loss": loss / rows + penalty, "test_loss": None}
+            if scene.data.test:
+                rows, loss, hits = _tally(scene, scene.data.test, w)
+                record["test_loss"] = loss / rows + penalty
+            record["score"] = self._score(rows, hits)
+            record["lr"] = float(scene.parts.rate(max(0, step - 1)))
+        parts = scene.grid.comm.allgather(scene.clock.parts())
+        ends = {"bytes": scene.clock.sent, "time": spread(parts)}
+        return scene.position("epoch", step) | record | ends
+
+    def _score(self, rows, hits):
+        """Return the accuracy, or R² = 1 - Σ(y-p)² / Σ(y-ȳ)²."""
+        if self.variation is None:
+            return hits / rows
+        return 1 - hits / self.variation if self.variation else math.nan
+
+    def _stop(self, record):
+        """Remember the best, and say why to stop, alike on all ranks."""
+        best, options = self.best, self.scene.options
+        if record["score"] > best["score"]:
+            best["score"], best["step"] = record["score"], record["step"]
+        better = record["loss"] < best["loss"] - (options.tol or 0)
+        best["stale"] = 0 if better else best["stale"] + 1
+        best["loss"] = min(best["loss"], record["loss"])
+        if options.target is not None and record["score"] >= options.target:
+            return "target"
+        if options.tol is not None and best["stale"] >= options.patience:
+            return "plateau"
+
+
+def _tally(scene, part, w):
+    """Return rows, loss sum and hits of the model over a part; collective."""
+
+    def of_worker(X, y):
+        total = np.array([len(y), 0.0, 0.0])
+        for i in range(0, len(y), ROWS):
+            block = slice_rows(X, i, min(i + ROWS, len(y))), y[i : i + ROWS]
+            total[1:] += scene.objective.tally(w, *block)
+        return total
+
+    items = [of_worker(*part.of(i)) for i in range(scene.grid.hosted)]
+    return merged(scene.grid, items, np.add)
+
+
+def _variation(grid, part):
+    """Return Σ(y-ȳ)² over the rows of all workers; collective."""
+    items = [moments(part.of(i)[1][:, None]) for i in range(grid.hosted)]
+    return float(merged(grid, items, merge)[2][0])
+
+
+class Save:
+    """A checkpoint every so many epochs or steps; the newest two and the best stay."""
+
+    def __init__(self, scene, evaluate):
+        self.scene, self.evaluate = scene, evaluate
+        every = scene.options.checkpoint_every
+        in_steps = every.endswith("s")
+        unit = 1 if in_steps else scene.plan.steps
+        self.every = int(every.removesuffix("s")) * unit
+        self.at = -1  # the step of the last checkpoint
+
+    def next(self, step):
+        """Return the step of the next checkpoint, at the latest the last of the run."""
+        return min((step // self.every + 1) * self.every, self.scene.parts.steps)
+
+    def __call__(self, step, state):
+        scene = self.scene
+        scene.journal.metric(scene.position("checkpoint", step))
+        self.save(step, state)
+
+    def save(self, step, state):
+        """Write the state after `step` updates; collective."""
+        scene = self.scene
+        with scene.clock.paused():
+            arrays = checkpoint.collect(scene.grid, scene.parts.store, flatten(state))
+            with mpi.together(scene.grid.comm):
+                if scene.journal.folder:
+                    self._write(step, arrays)
+        self.at = step
+
+    def _write(self, step, arrays):
+        scene, best = self.scene, self.evaluate.best
+        attributes = {
+            "step": step,
+            "epoch": step // scene.plan.steps,
+            "workers": scene.grid.workers,
+            "config": scene.config_text,
+            "metrics_bytes": scene.journal.length(),
+            "seconds": scene.clock.now(),
+            "exchange": scene.clock.exchange,
+            "sent": scene.clock.sent,
+        } | {f"best_{key}": value for key, value in best.items()}
+        path = scene.journal.folder / "checkpoints" / checkpoint.name(step)
+        checkpoint.write(path, arrays, attributes)
+        checkpoint.tidy(scene.journal.folder, best["step"])
+
+    def resume(self, attributes):
+        """Go on with the clock and the best of a checkpoint."""
+        self.at = attributes["step"]
+        self.scene.clock.exchange = attributes["exchange"]
+        self.scene.clock.sent = attributes["sent"]
+        best = self.evaluate.best
+        best.update({key: attributes[f"best_{key}"] for key in best})
+
+
+class Syncs:
+    """A line for each averaging, unless they are closer than a hundredth of an epoch."""
+
+    def __init__(self, scene):
+        self.scene = scene
+
+    def next(self, step):
+        """Return the step of the next averaging that is worth a line."""
+        due = self.scene.parts.store.next(step)
+        close = self.scene.parts.store.next(due) - due < self.scene.plan.steps / 100
+        return math.inf if close else due
+
+    def __call__(self, step, state):
+        self.scene.journal.metric(self.scene.position("sync", step))

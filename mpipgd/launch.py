@@ -1,0 +1,55 @@
+"""What has to be settled before MPI and numpy are loaded: threads, polling, rank."""
+
+import os
+import signal
+
+from .errors import UsageError
+
+_RANK = ("PMIX_RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
+_SIZE = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+_LOCAL_SIZE = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_YIELD = {
+    "OMPI_MCA_mpi_yield_when_idle": "1",
+    "MPIR_CVAR_POLLS_BEFORE_YIELD": "1",
+    "MPIR_CVAR_CH4_PROGRESS_THROTTLE": "true",
+}
+
+requested = []  # the signals that asked for a stop, oldest first
+
+
+def _number(names, default):
+    return int(next((os.environ[name] for name in names if name in os.environ), default))
+
+
+def rank():
+    """Return this process's number as its launcher tells it; 0 without one."""
+    return _number(_RANK, 0)
+
+
+def prepare():
+    """Set what only counts before the first import of numpy and MPI.
+
+    One BLAS thread a rank, unless the user chose; and where ranks outnumber cores,
+    an MPI that yields the core while it waits instead of spinning on it.
+    """
+    for name in _THREADS:
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("OMPI_MCA_osc", "^ucx")  # it complains about missing hardware
+    if _number(_LOCAL_SIZE, 1) > (os.cpu_count() or 1):
+        for name, value in _YIELD.items():
+            os.environ.setdefault(name, value)
+    signal.signal(signal.SIGUSR1, lambda number, frame: requested.append(number))
+
+
+def verify(size):
+    """Raise UsageError where this is one of many programs that were meant to be one.
+
+    srun without a matching PMI plugin starts N separate programs of size 1.
+    """
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    if size == 1 and tasks > 1 and not any(name in os.environ for name in _SIZE):
+        raise UsageError(
+            f"srun started {tasks} tasks, but MPI sees 1: SLURM and this MPI share no "
+            "PMI; try 'srun --mpi=pmi2' (MPICH), 'srun --mpi=pmix' (Open MPI) or mpirun"
+        )

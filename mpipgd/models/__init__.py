@@ -1,0 +1,100 @@
+"""Objectives: which gradient. They know no MPI and no optimizer."""
+
+import numpy as np
+
+from ..errors import UsageError
+from .linear import Linear
+from .losses import LOSSES
+from .mlp import ACTIVATIONS, MLP
+
+DEFAULT_LOSS = {"regression": "squared", "binary": "log", "multiclass": "softmax"}
+PENALTIES = {  # name -> (share of l2, share of l1) of alpha, given l1_ratio
+    "none": lambda ratio: (0.0, 0.0),
+    "l2": lambda ratio: (1.0, 0.0),
+    "l1": lambda ratio: (0.0, 1.0),
+    "elasticnet": lambda ratio: (1.0 - ratio, ratio),
+}
+
+
+def build_linear(options, header, *, local=False):
+    """Return the linear objective that `options` ask for on data with this `header`."""
+    loss = options.loss or DEFAULT_LOSS[header.task]
+    _known("--loss", loss, LOSSES)
+    _fit_task(loss, header)
+    if len(options.alpha) != 1:
+        found = len(options.alpha)
+        raise UsageError(f"--alpha holds {found} values; a linear model takes one")
+    softmax = loss == "softmax"
+    on_its_own = not softmax or header.sparse or local
+    l2, l1 = PENALTIES[options.penalty](options.l1_ratio)
+    return Linear(
+        header.n_features,
+        len(header.classes) if softmax else 1,
+        loss=loss,
+        l2=options.alpha[0] * l2,
+        l1=options.alpha[0] * l1,
+        intercept=options.intercept,
+        epsilon=options.epsilon,
+        dtype=np.dtype(options.dtype or "float64"),
+        compiled={"auto": on_its_own, "numba": True, "numpy": False}[options.kernels],
+    )
+
+
+def build_mlp(options, header, *, local=False):
+    """Return the network that `options` ask for; `local` makes no difference to it."""
+    regression = header.task == "regression"
+    loss = options.loss or ("squared" if regression else "softmax")
+    _known("--loss", loss, ("softmax", "squared"))
+    _known("--activation", options.activation, ACTIVATIONS)
+    if regression and loss == "softmax":
+        raise UsageError("--loss softmax takes classes; the task is regression")
+    if header.sparse:
+        raise UsageError("--model mlp takes dense features; the data is sparse")
+    if options.penalty not in ("none", "l2"):
+        raise UsageError(f"--penalty {options.penalty} takes --model linear, not mlp")
+    if options.kernels == "numba":
+        raise UsageError("--kernels numba takes --model linear, not mlp")
+    return MLP(
+        header.n_features,
+        options.hidden,
+        1 if regression else len(header.classes),
+        activation=options.activation,
+        loss=loss,
+        alpha=(0.0,) if options.penalty == "none" else tuple(options.alpha),
+        dtype=options.dtype or "float32",
+        init_std=options.init_std,
+    )
+
+
+MODELS = {"linear": build_linear, "mlp": build_mlp}
+
+
+def build(options, header, *, local=False):
+    """Return the objective for data with this `header`; UsageError where they misfit.
+
+    `local`: most steps will be taken on local rows alone, so that a compiled pass is
+    worth importing numba even for dense softmax, which otherwise is matrix products.
+    """
+    _known("--model", options.model, MODELS)
+    _known("--penalty", options.penalty, PENALTIES)
+    return MODELS[options.model](options, header, local=local)
+
+
+def _known(flag, name, table):
+    if name not in table:
+        raise UsageError(f"{flag} {name} is unknown; there are {', '.join(table)}")
+
+
+def _fit_task(loss, header):
+    """Raise UsageError where the loss is for another task than the data's."""
+    task, wanted = header.task, LOSSES[loss].task
+    if task == wanted or (wanted == "multiclass" and task == "binary"):
+        return
+    takes = {"regression": "regression", "binary": "two classes"}
+    classes = len(header.classes or ())
+    found = "is for regression" if task == "regression" else f"has {classes}"
+    raise UsageError(
+        f"--loss {loss} takes {takes.get(wanted, 'classes')}; the data {found}"
+        f"{'' if task == 'regression' or wanted == 'binary' else ' classes'}"
+        f": use {DEFAULT_LOSS[task]}"
+    )

@@ -1,0 +1,202 @@
+"""Linear models: one raw output p = x · w per row, or C of them for softmax."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..data import rows as matrix
+from ..data.rows import Csr
+from ..errors import DataError
+from .losses import CODES, LOSSES, probabilities
+
+@dataclass(frozen=True)
+class Linear:
+    """Mean loss(x · w, y) + l2 ½‖w‖² + l1 ‖w‖₁.
+
+    With `intercept` the last column of X is ones, and its weight is not penalised.
+    `n_outputs` is the number of classes for softmax, else 1; `epsilon` is huber's.
+    `compiled` takes the numba kernels and offers `descend`; without it, numpy.
+    """
+
+    n_features: int
+    n_outputs: int = 1
+    loss: str = "squared"
+    l2: float = 0.0
+    l1: float = 0.0
+    intercept: bool = True
+    epsilon: float = 0.1
+    dtype: np.dtype = np.dtype(np.float64)
+    compiled: bool = False
+
+    @cached_property
+    def shapes(self):
+        """Name -> shape of the weights, in flat order."""
+        columns = (self.n_outputs,) if self.loss == "softmax" else ()
+        shapes = {"coef": (self.n_features, *columns)}
+        if self.intercept:
+            shapes["intercept"] = columns or (1,)
+        return shapes
+
+    @cached_property
+    def size(self):
+        """The number of weights."""
+        return (self.n_features + self.intercept) * self.n_outputs
+
+    @cached_property
+    def alpha(self):
+        """The l2 strength of each weight (size,), or None."""
+        return self._strengths(self.l2)
+
+    @cached_property
+    def beta(self):
+        """The l1 strength of each weight (size,), or None."""
+        return self._strengths(self.l1)
+
+    def _strengths(self, strength):
+        if strength == 0:
+            return None
+        strengths = np.full(self.size, strength, dtype=self.dtype)
+        strengths[self.n_features * self.n_outputs :] = 0
+        return strengths
+
+    def init(self, rng):
+        """Return zeros (size,): every loss here is convex."""
+        return np.zeros(self.size, dtype=self.dtype)
+
+    def targets(self, y):
+        """Return y as the loss wants it: floats, ±1, or class indices."""
+        task = LOSSES[self.loss].task
+        if task == "regression":
+            return np.ascontiguousarray(y, dtype=self.dtype)
+        classes = class_indices(y, 2 if task == "binary" else self.n_outputs)
+        return (2 * classes - 1).astype(self.dtype) if task == "binary" else classes
+
+    def gradient(self, w, X, y, rows, out):
+        """Write the gradient sum over X[rows] into `out`; return the loss sum.
+
+        `rows` are row numbers (int64), or None for all; the penalty is not in it.
+        """
+        sparse, softmax = isinstance(X, Csr), self.loss == "softmax"
+        if not self.compiled or (softmax and not sparse):
+            return self._plain_gradient(w, X, y, rows, out)
+        if not sparse:
+            return self._dense.gradient(w, X, y, rows, out, self._code)
+        if softmax:
+            W, G = self._matrix(w), self._matrix(out)
+            return self._sparse.softmax_gradient(W, X[:3], y, rows, G)
+        return self._sparse.gradient(w, X[:3], y, rows, out, self._code)
+
+    def _plain_gradient(self, w, X, y, rows, out):
+        if rows is not None:
+            X, y = matrix.take(X, rows), y[rows]
+        loss = LOSSES[self.loss]
+        p = matrix.product(X, self._matrix(w))
+        r = loss.slope(p, y, self.epsilon)
+        matrix.transposed_product(X, r, self._matrix(out))
+        return float(loss.value(p, y, self.epsilon).sum(dtype=np.float64))
+
+    def descend(self, w, X, y, order, cuts, rates):
+        """Take many plain SGD steps on `w` in place; needs `compiled`.
+
+        Step s reads the rows order[cuts[s]:cuts[s + 1]]; with their mean gradient g,
+        w <- w - rates[s] (g + alpha w), then soft-thresholded at rates[s] beta. The
+        bits do not depend on how a run of steps is cut into calls.
+        `order` and `cuts` (steps + 1,) are int64, `rates` (steps,) float64.
+        """
+        kernels, entries = self._dense, X
+        if isinstance(X, Csr):
+            kernels, entries = self._sparse, X[:3]
+        steps, strengths = (order, cuts, rates), (self.alpha, self.beta)
+        if self.loss == "softmax":
+            kernels.softmax_descend(self._matrix(w), entries, y, steps, strengths)
+        else:
+            kernels.descend(w, entries, y, steps, strengths, self._code)
+
+    def tally(self, w, X, y):
+        """Return [loss sum, hits] over all rows; for regression Σ (p - y)² as hits."""
+        loss, p = LOSSES[self.loss], self._raw(w, X)
+        total = loss.value(p, y, self.epsilon).sum(dtype=np.float64)
+        if loss.task == "regression":
+            hits = np.square(p - y).sum(dtype=np.float64)
+        else:
+            known = y > 0 if loss.task == "binary" else y
+            hits = np.count_nonzero(self._decide(p) == known)
+        return np.array([total, hits], dtype=np.float64)
+
+    def output(self, w, X):
+        """Return predictions or decision values (n,), or probabilities (n, C)."""
+        p = self._raw(w, X)
+        return probabilities(p) if self.loss == "softmax" else p
+
+    def predict(self, w, X):
+        """Return predicted values, or class indices, (n,)."""
+        return self._decide(self._raw(w, X))
+
+    def penalty(self, w):
+        """Return ½ Σ alpha w² + Σ beta |w|."""
+        return penalty(w, self.alpha, self.beta)
+
+    def warm(self, X, y):
+        """Compile what a run over such X and y calls, by calling it on no rows."""
+        if not self.compiled:
+            return
+        w = np.zeros(self.size, dtype=self.dtype)
+        none, out = np.empty(0, dtype=np.int64), np.empty_like(w)
+        self.gradient(w, X, y, none, out)
+        self.gradient(w, matrix.slice_rows(X, 0, 0), y[:0], None, out)
+        self.descend(w, X, y, none, np.zeros(1, dtype=np.int64), np.empty(0))
+        self.tally(w, matrix.slice_rows(X, 0, 0), y[:0])
+
+    def _decide(self, p):
+        task = LOSSES[self.loss].task
+        if task == "regression":
+            return p
+        return (p > 0).astype(np.intp) if task == "binary" else p.argmax(axis=1)
+
+    def _raw(self, w, X):
+        W = self._matrix(w)
+        if not (self.compiled and isinstance(X, Csr)):
+            return matrix.product(X, W)
+        p = np.empty((matrix.n_rows(X), *W.shape[1:]), dtype=w.dtype)
+        columns = (-1, self.n_outputs)
+        self._sparse.product(X[:3], W.reshape(columns), p.reshape(columns))
+        return p
+
+    def _matrix(self, w):
+        return w.reshape(-1, self.n_outputs) if self.loss == "softmax" else w
+
+    @cached_property
+    def _code(self):
+        return CODES[self.loss], float(self.epsilon)
+
+    @cached_property
+    def _dense(self):
+        from . import kernels
+
+        return kernels
+
+    @cached_property
+    def _sparse(self):
+        from . import sparse
+
+        return sparse
+
+
+def class_indices(y, n_classes):
+    """Return y (n,) as class indices; DataError where one is not in 0 … n_classes-1."""
+    y = np.asarray(y)
+    strange = (y < 0) | (y >= n_classes) | (y != np.floor(y))
+    if strange.any():
+        raise DataError(
+            f"y holds the class {y[strange][0]}; the model has {n_classes} classes, "
+            f"numbered 0 to {n_classes - 1}"
+        )
+    return y.astype(np.intp)
+
+
+def penalty(w, alpha, beta):
+    """Return ½ Σ alpha w² + Σ beta |w| in float64; None is no penalty."""
+    w = w.astype(np.float64)
+    ridge = 0.0 if alpha is None else 0.5 * float(np.sum(alpha * w * w))
+    return ridge if beta is None else ridge + float(np.sum(beta * np.abs(w)))

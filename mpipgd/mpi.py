@@ -1,0 +1,198 @@
+"""The one place that knows MPI: agreement, ends, windows and the grid of workers."""
+
+import contextlib
+import os
+import sys
+import time
+import traceback
+
+import numpy as np
+from mpi4py import MPI
+
+from .errors import Refusal
+from .tree import aligned, merges
+
+IN_PLACE = MPI.IN_PLACE
+BYTE = MPI.BYTE
+NOBODY = MPI.COMM_NULL
+
+
+def world():
+    """Return all ranks. The first reduction makes a hidden duplicate of it.
+
+    It would do so later holding the interpreter's lock, and stop watchdog threads.
+    """
+    MPI.COMM_WORLD.allreduce(0)
+    return MPI.COMM_WORLD
+
+
+def alone():
+    """Return the communicator of this rank by itself."""
+    return MPI.COMM_SELF
+
+
+def library():
+    """Return the name and version of the MPI library, in one line."""
+    return MPI.Get_library_version().split("\0")[0].splitlines()[0].strip().rstrip(",")
+
+
+def host():
+    """Return the name of the machine that this rank runs on."""
+    return MPI.Get_processor_name()
+
+
+@contextlib.contextmanager
+def together(comm):
+    """Raise on every rank of `comm` the first refusal that any of them met.
+
+    Collective. The message names the rank where only some ranks refused.
+    """
+    refusal = None
+    try:
+        yield
+    except Refusal as error:
+        if error.agreed:
+            raise
+        refusal = error
+    found = comm.allgather(refusal and (type(refusal), str(refusal)))
+    refused = [rank for rank, each in enumerate(found) if each]
+    if refused:
+        kind, message = found[refused[0]]
+        where = "" if len(refused) == comm.size else f" (rank {refused[0]})"
+        raise kind(message + where, agreed=True) from refusal
+
+
+def on_root(comm, function, *args):
+    """Return on all ranks what `function` returns, or raises, on rank 0 alone."""
+    result = None
+    with together(comm):
+        if comm.rank == 0:
+            result = function(*args)
+    return comm.bcast(result)
+
+
+def root_or(comm, there, elsewhere):
+    """Return `there` on rank 0 of `comm` and the silent `elsewhere` on the others."""
+    return there if comm.rank == 0 else elsewhere
+
+
+def first_alone(node, action):
+    """Do something on the first rank of a node, and then on its others at once.
+
+    What the first one leaves in a cache on the disk, the others find there.
+    """
+    if node.rank == 0:
+        action()
+    node.Barrier()
+    if node.rank:
+        action()
+
+
+def largest(comm, values):
+    """Return the elementwise largest of a short list of numbers over all ranks."""
+    result = np.array(values, dtype=np.float64)
+    comm.Allreduce(IN_PLACE, result, op=MPI.MAX)
+    return result
+
+
+def crash(comm, error):
+    """Print the failure of this rank alone and end all ranks at once."""
+    sys.stdout.flush()
+    if isinstance(error, Refusal):
+        print(f"mpipgd: {error} (rank {comm.rank})", file=sys.stderr, flush=True)
+    else:
+        print(f"mpipgd: rank {comm.rank} failed:", file=sys.stderr)
+        traceback.print_exception(error)
+        sys.stderr.flush()
+    code = getattr(error, "code", 1)
+    comm.Abort(code)
+    os._exit(code)  # MPICH may come back before its launcher ends this process
+
+
+def same_code(comm, code):
+    """Return rank 0's exit code on all ranks; who waits for it sleeps, not spins."""
+    value = np.array([code], dtype=np.int64)
+    request = comm.Ibcast(value)
+    pause = 1e-4
+    while not request.Test():
+        time.sleep(pause)
+        pause = min(2 * pause, 0.1)
+    return int(value[0])
+
+
+class Window:
+    """An array in memory that the ranks of one node share; free it where it was made."""
+
+    def __init__(self, comm, shape, dtype):
+        dtype = np.dtype(dtype)
+        nbytes = int(np.prod(shape)) * dtype.itemsize if comm.rank == 0 else 0
+        self.comm = comm
+        self._window = MPI.Win.Allocate_shared(nbytes, 1, comm=comm)
+        buffer, _ = self._window.Shared_query(0)
+        self.array = np.ndarray(shape, dtype, buffer)
+
+    def meet(self):
+        """Wait for all ranks of the node and see what they wrote."""
+        self._window.Sync()
+        self.comm.Barrier()
+        self._window.Sync()
+
+    def free(self):
+        """Give the memory back; collective over the node."""
+        self.array = None
+        self._window.Free()
+
+
+class Grid:
+    """Which rank hosts which workers.
+
+    Ranks are renumbered so that those of one node are neighbours; rank r of the H
+    hosts holds the workers ⌊rW/H⌋ … ⌊(r+1)W/H⌋-1. Ranks beyond W idle: their `comm`
+    is None. `node_size` cuts nodes smaller than the machine, to try several on one.
+    """
+
+    def __init__(self, comm, workers, *, node_size=None):
+        self.workers = workers
+        hosts = min(workers, comm.size)
+        active = comm.Split(0 if comm.rank < hosts else MPI.UNDEFINED, comm.rank)
+        self.idle = active == MPI.COMM_NULL
+        self.comm = self.node = self.leaders = None
+        if self.idle:
+            return
+        self.comm, self.node = _by_node(active, node_size)
+        leads = 0 if self.node.rank == 0 else MPI.UNDEFINED
+        self.leaders = self.comm.Split(leads, self.comm.rank)
+        self.first, self.last = self.range(self.comm.rank)
+        self.hosted = self.last - self.first
+        ranges = [self.range(rank) for rank in range(hosts)]
+        self.nodes_of = [aligned(lo, hi, workers) for lo, hi in ranges]
+        self.node_ranks = self.comm.allgather(self.leader_rank())
+
+    def range(self, rank):
+        """Return the first worker of a rank and the one after its last."""
+        size = self.comm.size
+        return rank * self.workers // size, (rank + 1) * self.workers // size
+
+    def leader_rank(self):
+        """Return the rank, in `comm`, of the first rank of this rank's node."""
+        return self.comm.rank - self.node.rank
+
+    def free(self):
+        """Free the communicators; collective."""
+        for comm in (self.leaders, self.node, self.comm):
+            if comm is not None and comm != MPI.COMM_NULL:
+                comm.Free()
+        self.comm = self.node = self.leaders = None
+
+
+def _by_node(active, node_size):
+    """Return the active ranks ordered by node, and the ranks of this node."""
+    shared = active.Split_type(MPI.COMM_TYPE_SHARED, active.rank)
+    first = shared.bcast(active.rank)
+    colour = first if node_size is None else first + shared.rank // node_size
+    order = sorted(range(active.size), key=active.allgather(colour).__getitem__)
+    comm = active.Split(0, order.index(active.rank))
+    node = comm.Split(colour, comm.rank)
+    shared.Free()
+    active.Free()
+    return comm, node

@@ -1,0 +1,44 @@
+"""How far long work has come: a bar in a terminal, a line now and then in a log."""
+
+import sys
+import time
+
+
+class Progress:
+    """Shows `update(done)` of `total` on `stream`; a stream of None shows nothing.
+
+    A terminal gets a bar with the time left, ten times a second at most; a log gets
+    a line every five seconds, and so none at all for short work.
+    """
+
+    def __init__(self, total, label, unit="rows", stream=sys.stderr):
+        self.total, self.label, self.unit, self.stream = total, label, unit, stream
+        self.started = self.shown = time.monotonic()
+        self.tty = stream is not None and stream.isatty()
+
+    def update(self, done):
+        """Show that `done` of the total is done, unless that was shown just now."""
+        now = time.monotonic()
+        due = now - self.shown >= (0.1 if self.tty else 5.0)
+        if self.stream is None or not (due or (self.tty and done >= self.total)):
+            return
+        self.shown = now
+        self.stream.write(self.line(done, now - self.started))
+        self.stream.flush()
+
+    def line(self, done, seconds):
+        """Return what is shown: a bar that overwrites itself, or a line of a log."""
+        share = min(1.0, done / max(1, self.total))
+        left = seconds * (1 - share) / max(share, 1e-9)
+        text = f"{done:,} of {self.total:,} {self.unit}, {_clock(left)} left"
+        if not self.tty:
+            return f"{self.label}: {share:4.0%}  {text}\n"
+        bar = "█" * round(24 * share)
+        end = "\n" if share == 1.0 else ""
+        return f"\r{self.label} ▕{bar:<24}▏ {share:4.0%}  {text}\x1b[K{end}"
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(round(min(seconds, 359999)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

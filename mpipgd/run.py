@@ -1,0 +1,87 @@
+"""A training run, from options to a run folder."""
+
+import pathlib
+import time
+
+from . import checkpoint, config, mpi
+from .course import Course
+from .data import store
+from .data.bundled import BUNDLED
+from .data.make import make_bundled
+from .errors import CheckpointError, UsageError
+from .watch import Watchdog
+
+CHANGEABLE = {"epochs", "target", "tol", "patience", "time_limit", "eval_every"}
+CHANGEABLE |= {"checkpoint_every", "hang_after", "quiet"}
+
+
+def train(options, *, comm):
+    """Train as `options` (config.Train) say; return the summary, None on idle ranks.
+
+    Collective over `comm`. Raises a Refusal on all ranks for what can be foreseen.
+    """
+    options = config.replace(options, workers=options.workers or comm.size)
+    folder = mpi.on_root(comm, new_folder, options)
+    return _run(config.replace(options, run=str(folder)), comm)
+
+
+def resume(folder, changes, *, comm):
+    """Go on with a run from its newest checkpoint that verifies, on any ranks.
+
+    `changes` are options that may differ from before; others are a UsageError.
+    """
+    found = mpi.on_root(comm, _find, folder, changes)
+    kept = config.from_text(found["config"], folder) | {"run": str(folder)}
+    return _run(config.Train(**kept | changes), comm, found)
+
+
+def _find(folder, changes):
+    for key in changes.keys() - CHANGEABLE:
+        raise UsageError(
+            f"--resume takes no {config.flag(key)}: the run goes on as it began"
+        )
+    path, _, attributes = checkpoint.newest(folder)
+    return attributes | {"path": path}
+
+
+def new_folder(options):
+    """Make the run folder, with a name of its own if it was given none."""
+    data = pathlib.Path(options.data).name.removesuffix(".h5") or "data"
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{data}-{options.strategy}"
+    folder = pathlib.Path(options.run or f"runs/{name}")
+    tries = 1
+    while options.run is None and folder.exists():
+        tries += 1
+        folder = folder.with_name(f"{name}-{tries}")
+    if (folder / "metrics.jsonl").exists():
+        raise UsageError(f"--run {folder} holds a run: --resume it, or name another")
+    try:
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"--run {folder}: {error}") from error
+    return folder
+
+
+def open_data(options, comm):
+    """Open the data; a bundled set is first made into the run folder, by rank 0."""
+    data = options.data
+    if data in BUNDLED and not pathlib.Path(data).exists():
+        data = pathlib.Path(options.run) / "data.h5"
+        mpi.on_root(comm, lambda: data.exists() or make_bundled(options.data, data))
+    return store.open_data(comm, data, x=options.x, y=options.y)
+
+
+def _run(options, comm, found=None):
+    with Watchdog(comm, options.hang_after) as watchdog:
+        source = open_data(options, comm)
+        grid = mpi.Grid(comm, options.workers)
+        try:
+            if grid.idle:
+                return None
+            course = Course(options, grid, source, watchdog)
+            try:
+                return course.go(found, ranks=comm.size)
+            finally:
+                course.parts.free()
+        finally:
+            grid.free()
