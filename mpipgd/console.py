@@ -3,6 +3,7 @@
 import sys
 import time
 
+from . import launch
 from .progress import Progress
 
 _HEAD = f"{'epoch':>6} {'loss':>11} {'test loss':>11} {{:>8}} {'lr':>9} {'seconds':>8} {'rows/s':>11}"
@@ -13,7 +14,7 @@ class Console:
 
     def __init__(self, *, steps, score, stream=None, every=2.0):
         self.stream = stream or sys.stdout
-        self.tty = self.stream.isatty()
+        self.tty = launch.terminal(self.stream)
         self.every = 0.2 if self.tty else every
         self.bar = Progress(steps, "train", "steps", self.stream if self.tty else None)
         self.score, self.shown, self.last = score, -float("inf"), None

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 from .errors import UsageError
 
@@ -9,6 +10,8 @@ _RANK = ("PMIX_RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 _SIZE = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 _LOCAL_SIZE = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "srun")
+_TERMINALS = ("/dev/pts/", "/dev/tty")
 _YIELD = {
     "OMPI_MCA_mpi_yield_when_idle": "1",
     "MPIR_CVAR_POLLS_BEFORE_YIELD": "1",
@@ -40,6 +43,25 @@ def prepare():
         for name, value in _YIELD.items():
             os.environ.setdefault(name, value)
     signal.signal(signal.SIGUSR1, lambda number, frame: requested.append(number))
+
+
+def terminal(stream):
+    """Say whether what is printed on `stream` ends up on somebody's terminal.
+
+    Open MPI gives every rank a terminal of its own, MPICH gives it a pipe; what counts
+    is where their launcher, an ancestor of this process, writes to.
+    """
+    process = os.getppid()
+    while process > 1:
+        try:
+            stat = Path(f"/proc/{process}/stat").read_text()
+            name, rest = stat[stat.index("(") + 1 :].rsplit(")", 1)
+            if name in _LAUNCHERS:
+                return os.readlink(f"/proc/{process}/fd/1").startswith(_TERMINALS)
+        except OSError:
+            return False
+        process = int(rest.split()[1])
+    return stream.isatty() and not any(name in os.environ for name in _SIZE)
 
 
 def verify(size):

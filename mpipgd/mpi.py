@@ -54,12 +54,23 @@ def together(comm):
         if error.agreed:
             raise
         refusal = error
+    anyone = np.array([refusal is not None], np.int64)
+    patiently(comm.Iallreduce(IN_PLACE, anyone, op=MPI.MAX))
+    if not anyone[0]:
+        return
     found = comm.allgather(refusal and (type(refusal), str(refusal)))
     refused = [rank for rank, each in enumerate(found) if each]
-    if refused:
-        kind, message = found[refused[0]]
-        where = "" if len(refused) == comm.size else f" (rank {refused[0]})"
-        raise kind(message + where, agreed=True) from refusal
+    kind, message = found[refused[0]]
+    where = "" if len(refused) == comm.size else f" (rank {refused[0]})"
+    raise kind(message + where, agreed=True) from refusal
+
+
+def patiently(request):
+    """Wait for a rank that may be long: asleep, which leaves it the core to work on."""
+    pause = 5e-5
+    while not request.Test():
+        time.sleep(pause)
+        pause = min(2 * pause, 0.02)
 
 
 def on_root(comm, function, *args):
@@ -110,13 +121,9 @@ def crash(comm, error):
 
 
 def same_code(comm, code):
-    """Return rank 0's exit code on all ranks; who waits for it sleeps, not spins."""
-    value = np.array([code], dtype=np.int64)
-    request = comm.Ibcast(value)
-    pause = 1e-4
-    while not request.Test():
-        time.sleep(pause)
-        pause = min(2 * pause, 0.1)
+    """Return rank 0's exit code on all ranks."""
+    value = np.array([code], np.int64)
+    patiently(comm.Ibcast(value))
     return int(value[0])
 
 
@@ -128,6 +135,7 @@ class Window:
         nbytes = int(np.prod(shape)) * dtype.itemsize if comm.rank == 0 else 0
         self.comm = comm
         self._window = MPI.Win.Allocate_shared(nbytes, 1, comm=comm)
+        self._window.Lock_all(MPI.MODE_NOCHECK)  # Sync is for inside an epoch
         buffer, _ = self._window.Shared_query(0)
         self.array = np.ndarray(shape, dtype, buffer)
 
@@ -140,6 +148,7 @@ class Window:
     def free(self):
         """Give the memory back; collective over the node."""
         self.array = None
+        self._window.Unlock_all()
         self._window.Free()
 
 

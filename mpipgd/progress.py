@@ -3,6 +3,8 @@
 import sys
 import time
 
+from . import launch
+
 
 class Progress:
     """Shows `update(done)` of `total` on `stream`; a stream of None shows nothing.
@@ -14,7 +16,7 @@ class Progress:
     def __init__(self, total, label, unit="rows", stream=sys.stderr):
         self.total, self.label, self.unit, self.stream = total, label, unit, stream
         self.started = self.shown = time.monotonic()
-        self.tty = stream is not None and stream.isatty()
+        self.tty = stream is not None and launch.terminal(stream)
 
     def update(self, done):
         """Show that `done` of the total is done, unless that was shown just now."""

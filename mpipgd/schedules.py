@@ -109,21 +109,20 @@ def build(
     amount a step (Goyal et al. 2017, §2.2); without scaling, from lr divided by the
     steps of the warm-up to lr. `every` is counted in epochs.
     """
-    for flag, known, table in (
-        ("--schedule", name, SCHEDULES),
-        ("--lr-scaling", scaling, SCALINGS),
-    ):
-        if known not in table:
-            raise UsageError(f"{flag} {known} is unknown; there are {', '.join(table)}")
+    _known("--schedule", name, SCHEDULES)
+    _known("--lr-scaling", scaling, SCALINGS)
     if name == "optimal" and not alpha > 0:
         raise UsageError(f"--schedule optimal takes an --alpha above 0, not {alpha}")
     if name == "step" and not every > 0:
         raise UsageError(f"--schedule step takes a drop every > 0 epochs, not {every}")
     total = max(1, epochs * steps_per_epoch)
     settings = Settings(lr, power, alpha, drop, every * steps_per_epoch, total)
-    ramp = float(warmup * steps_per_epoch)
-    if ramp < 1:
-        ramp = 0.0
+    ramp = float(warmup * steps_per_epoch) if warmup * steps_per_epoch >= 1 else 0.0
     first = 1 / ramp if scaling == "none" and ramp else 1.0
     gains = first, SCALINGS[scaling](workers), ramp
     return Schedule(SCHEDULES[name], settings, *gains)
+
+
+def _known(flag, name, table):
+    if name not in table:
+        raise UsageError(f"{flag} {name} is unknown; there are {', '.join(table)}")

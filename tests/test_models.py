@@ -4,13 +4,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from problems import linear, problem, sparse
 
 from mpipgd.data.rows import n_rows, product, slice_rows, take, with_ones
 from mpipgd.errors import DataError, UsageError
 from mpipgd.models import ACTIVATIONS, LOSSES, build
 from mpipgd.models.mlp import MLP
 from mpipgd.weights import views
+
+from .problems import linear, problem, sparse
 
 KINDS = {"dense": lambda X: X, "sparse": sparse}
 NETWORKS = [(a, loss, n) for a in ACTIVATIONS for loss, n in
@@ -24,8 +25,9 @@ def network(activation="tanh", loss="softmax", outputs=3, **options):
 def network_problem(outputs, dtype=np.float64, n=12):
     rng = np.random.default_rng(1)
     X = rng.normal(size=(n, 4)).astype(dtype)
-    y = rng.normal(size=n).astype(dtype) if outputs == 1 else rng.integers(0, outputs, n)
-    return X, y
+    if outputs == 1:
+        return X, rng.normal(size=n).astype(dtype)
+    return X, rng.integers(0, outputs, n)
 
 
 def differences(objective, w, X, y, h=1e-6):
@@ -69,7 +71,7 @@ def cases():
         yield network(loss=loss, outputs=outputs), *network_problem(outputs, np.float32)
 
 
-@pytest.mark.parametrize("objective, X, y", cases())
+@pytest.mark.parametrize("objective, X, y", list(cases()))
 def test_gradient_is_the_sum_over_parts(objective, X, y):
     w = objective.init(np.random.default_rng(0)) + np.asarray(0.1, objective.dtype)
     rows = np.random.default_rng(3).permutation(n_rows(X))
@@ -83,7 +85,7 @@ def test_gradient_is_the_sum_over_parts(objective, X, y):
     assert sum(losses) == pytest.approx(total, rel=tolerance)
 
 
-@pytest.mark.parametrize("objective, X, y", cases())
+@pytest.mark.parametrize("objective, X, y", list(cases()))
 def test_tally_counts_the_loss_and_what_predict_gets_right(objective, X, y):
     w = np.random.default_rng(4).normal(size=objective.size).astype(objective.dtype)
     total, hits = objective.tally(w, X, y)
@@ -98,7 +100,7 @@ def test_tally_counts_the_loss_and_what_predict_gets_right(objective, X, y):
         assert hits == np.sum(predicted == known)
 
 
-@pytest.mark.parametrize("objective, X, y", cases())
+@pytest.mark.parametrize("objective, X, y", list(cases()))
 def test_tally_adds_up_over_blocks(objective, X, y):
     w = np.random.default_rng(4).normal(size=objective.size).astype(objective.dtype)
     n = n_rows(X)

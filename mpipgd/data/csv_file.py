@@ -1,5 +1,6 @@
 """The rows of a CSV file in chunks, each row with the number of its line."""
 
+import contextlib
 import csv
 import zlib
 
@@ -8,6 +9,7 @@ from .compressed import open_source
 
 CHUNK_ROWS = 20_000
 DELIMITERS = ",;\t"
+LONGEST_LINE = 1 << 24
 
 
 class CsvFile:
@@ -18,9 +20,8 @@ class CsvFile:
 
     def __init__(self, path, *, header=True):
         self.path, self.header = path, header
-        self.delimiter = ","
-        with self._text() as file:
-            line = file.readline()
+        with self._reading(), self._text() as file:
+            line = file.readline(LONGEST_LINE)
         self.delimiter = max(DELIMITERS, key=line.count)
         first = next(self._rows(), (1, []))[1]
         if not first:
@@ -74,18 +75,23 @@ class CsvFile:
         return open_source(self.path, "rt", newline="", encoding="utf-8-sig")
 
     def _rows(self):
-        line = 0
+        with self._reading() as at, self._text() as file:
+            reader = csv.reader(
+                file, delimiter=self.delimiter, skipinitialspace=True, strict=True
+            )
+            for row in reader:
+                at["line"] = reader.line_num
+                if row:
+                    yield reader.line_num, row
+
+    @contextlib.contextmanager
+    def _reading(self):
+        """Refuse what is no text or no CSV; the with target takes the line's number."""
+        at = {"line": 0}
         try:
-            with self._text() as file:
-                reader = csv.reader(
-                    file, delimiter=self.delimiter, skipinitialspace=True, strict=True
-                )
-                for row in reader:
-                    line = reader.line_num
-                    if row:
-                        yield line, row
+            yield at
         except (csv.Error, UnicodeError, EOFError, OSError, zlib.error) as error:
-            raise DataError(f"{self.path}: after line {line}: {error}") from error
+            raise DataError(f"{self.path}: after line {at['line']}: {error}") from error
 
 
 def _is_number(text):

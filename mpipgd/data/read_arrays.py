@@ -21,7 +21,8 @@ from .targets import encode
 
 IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 FEW = 20  # at most so many distinct whole numbers are taken for classes
-BROKEN = (OSError, EOFError, ValueError, zlib.error)
+BROKEN = (OSError, EOFError, ValueError, MemoryError, zlib.error)
+BROKEN += (zipfile.BadZipFile,)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def read_openml(source, *, dtype=None, task=None, target=None, version="active")
 def _reading(source, kind):
     try:
         yield
-    except (*BROKEN, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise DataError(f"{source} cannot be read as {kind}: {error}") from error
 
 

@@ -69,7 +69,7 @@ def product(X, w):
     n, row = n_rows(X), _row_of_entries(X)
     sums = [
         np.bincount(row, X.data * column[X.indices], minlength=n)
-        for column in w.reshape(X.width, -1).T
+        for column in np.atleast_2d(w.T)
     ]
     return np.array(sums, dtype=w.dtype).T.reshape((n, *w.shape[1:]))
 
@@ -80,8 +80,8 @@ def transposed_product(X, r, out):
         np.matmul(X.T, r, out=out)
         return
     row = _row_of_entries(X)
-    columns = r.reshape(r.shape[0], -1).T
-    for total, column in zip(out.reshape(X.width, -1).T, columns, strict=True):
+    totals, columns = np.atleast_2d(out.T), np.atleast_2d(r.T)
+    for total, column in zip(totals, columns, strict=True):
         total[:] = np.bincount(X.indices, X.data * column[row], minlength=X.width)
 
 

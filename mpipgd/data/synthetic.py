@@ -102,7 +102,7 @@ class Recipe:
         return weights
 
     def block(self, number, truth):
-        """Return (X, y) of one block, (block_rows, d) and (block_rows,), or the rest."""
+        """Return (X, y) of a block, (block_rows, d) and (block_rows,), or the rest."""
         n = min(self.block_rows, self.rows - number * self.block_rows)
         draw = np.random.default_rng([self.seed, ROWS, number])
         if self.name == "blobs":

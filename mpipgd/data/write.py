@@ -1,6 +1,8 @@
 """Write one data file, whole or not at all."""
 
 import contextlib
+import errno
+import io
 import os
 from pathlib import Path
 
@@ -24,16 +26,54 @@ def create(path, header, *, rows):
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with refuse_os_errors(path):
-            with h5py.File(temporary, "w", libver=("v108", "v108")) as file:
-                header.write(file)
-                writer = Writer(file, header, rows)
-                yield writer
-                writer.close()
-            _sync(temporary)
+            with Sink(temporary) as sink:
+                with h5py.File(sink, "w", libver=("v108", "v108")) as file:
+                    header.write(file)
+                    writer = Writer(file, header, rows, sink)
+                    yield writer
+                    writer.close()
+                sink.verify()
+                os.fsync(sink.fileno())
             os.replace(temporary, path)
             _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class Sink(io.FileIO):
+    """A file to give to h5py that keeps the first failure instead of raising it.
+
+    HDF5 does not survive a failed write: on a full disk it prints a traceback for every
+    open dataset and may crash. So it is told that all is well, until `verify`.
+    """
+
+    def __init__(self, path):
+        super().__init__(path, "w+")
+        self.failure = None
+
+    def write(self, data):
+        """Write all of `data`, or remember why not."""
+        data = memoryview(data).cast("B")
+        done = 0
+        try:
+            while done < len(data) and self.failure is None:
+                done += super().write(data[done:])
+        except OSError as error:
+            self.failure = error
+        return len(data)
+
+    def truncate(self, size=None):
+        """Set the size of the file, or remember why not."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size
+
+    def verify(self):
+        """Raise the first failure, if any."""
+        if self.failure is not None:
+            raise self.failure
 
 
 @contextlib.contextmanager
@@ -41,12 +81,9 @@ def refuse_os_errors(path):
     """Turn the system's refusal to write into a DataError that names `path`."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        system = isinstance(error, OSError) or "write" in str(error)
-        if not system:
-            raise
-        full = "No space left" in str(error)
-        reason = "the disk is full" if full else getattr(error, "strerror", "") or error
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full" if full else error.strerror or error
         raise DataError(f"cannot write {path}: {reason}") from error
 
 
@@ -61,7 +98,8 @@ def _sync(path):
 class Writer:
     """Takes the rows of one file; sparse rows must arrive in order."""
 
-    def __init__(self, file, header, rows):
+    def __init__(self, file, header, rows, sink):
+        self._sink = sink
         self._sparse, self._width = header.sparse, header.n_features
         self._left = {part: count for part, count in rows.items() if count}
         self._file = file
@@ -90,6 +128,7 @@ class Writer:
         else:
             group["X"][at : at + len(y)] = X
         self._left[part] -= len(y)
+        self._sink.verify()
 
     def close(self):
         """Raise ValueError if rows were announced that never came."""

@@ -59,7 +59,7 @@ def slope(loss, p, y):
 
 @compiled
 def softmax_residual(z, y):
-    """Turn scores `z` (C,) into probabilities - one at `y`, in place; return the loss."""
+    """Turn scores `z` (C,) into probabilities less one at `y`; return the loss."""
     top = z[0]
     for c in range(1, z.size):
         top = max(top, z[c])

@@ -121,7 +121,7 @@ def add_outer(W, r, x, z):
 
 @compiled
 def softmax_gradient(W, X, y, rows, G):
-    """Write Σ x (probabilities - one at y)ᵀ into `G` (width, C); return the loss sum."""
+    """Write the gradient sum into `G` (width, C); return the loss sum."""
     total = 0.0
     G[:] = 0
     z = np.empty_like(W[0])
