@@ -4,6 +4,8 @@ import contextlib
 import os
 from pathlib import Path
 
+import h5py
+
 
 @contextlib.contextmanager
 def replacing(path, refusal):
@@ -39,6 +41,17 @@ def refusing(path, refusal):
         full = "No space left" in str(error) or "File too large" in str(error)
         reason = "the disk is full" if full else getattr(error, "strerror", "") or error
         raise refusal(f"cannot write {path}: {reason}") from error
+
+
+def hdf5_image(fill):
+    """Return the bytes of an HDF5 file that `fill(file)` makes, in memory.
+
+    HDF5 can crash the program when the disk refuses what it writes; Python does not.
+    """
+    with h5py.File("image", "w", driver="core", backing_store=False) as file:
+        fill(file)
+        file.flush()
+        return file.id.get_file_image()
 
 
 def _sync(path):

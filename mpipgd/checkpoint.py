@@ -6,7 +6,7 @@ import pathlib
 import h5py
 import numpy as np
 
-from .atomic import replacing
+from .atomic import hdf5_image, replacing
 from .errors import CheckpointError
 
 FORMAT = "mpipgd-checkpoint"
@@ -29,11 +29,14 @@ def write(path, arrays, attributes):
     """Write named arrays and attributes (int, float, str), verified before it counts."""
     attributes = {key: _plain(value) for key, value in attributes.items()}
     seal = digest(arrays, attributes)
+
+    def fill(file):
+        file.attrs.update(attributes | {"format": FORMAT, "sha256": seal})
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array)
+
     with replacing(path, CheckpointError) as temporary:
-        with h5py.File(temporary, "w") as file:
-            file.attrs.update(attributes | {"format": FORMAT, "sha256": seal})
-            for name, array in arrays.items():
-                file.create_dataset(name, data=array)
+        temporary.write_bytes(hdf5_image(fill))
         if _read(temporary) is None:
             raise OSError("what was read back is not what was written")
 

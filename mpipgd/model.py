@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from . import config, mpi
-from .atomic import replacing
+from .atomic import hdf5_image, replacing
 from .data import store
 from .data.layout import PARTS, TEXT, Header, read_header
 from .data.load import read_rows
@@ -31,10 +31,8 @@ class Model:
 
     def write(self, path, text):
         """Write model.h5: named weights, scaling, the data's header, the options."""
-        with (
-            replacing(path, CheckpointError) as temporary,
-            h5py.File(temporary, "w") as file,
-        ):
+
+        def fill(file):
             self.header.write(file)
             file.attrs.update(format="mpipgd-model", config=text)
             file.attrs.update(dtype=self.header.dtype, sparse=self.header.sparse)
@@ -42,6 +40,9 @@ class Model:
                 file.create_dataset(f"weights/{name}", data=view)
             if self.scaling:
                 file["scaling/mean"], file["scaling/deviation"] = self.scaling
+
+        with replacing(path, CheckpointError) as temporary:
+            temporary.write_bytes(hdf5_image(fill))
 
     def rows(self, source, part, lo, hi):
         """Return X and y of raw rows lo … hi-1, as the objective wants X."""

@@ -91,7 +91,7 @@ def test_chunks_and_buckets_do_not_change_what_is_written(tmp_path, monkeypatch)
     lines = [f"{i},{'late' if i == 70 else i % 5},{i % 7}" for i in range(90)]
     path = save(tmp_path / "t.csv", "\n".join(["a,b,c", *lines]))
     ingest(path, tmp_path / "whole.h5", shards=1)
-    monkeypatch.setattr(csv_file, "CHUNK_ROWS", 8)
+    monkeypatch.setattr(csv_file, "CHUNK_CELLS", 24)
     monkeypatch.setattr(
         scatter.Scatter.__init__, "__kwdefaults__", {"bucket_bytes": 1000}
     )

@@ -7,7 +7,7 @@ import zlib
 from ..errors import DataError
 from .compressed import open_source
 
-CHUNK_ROWS = 20_000
+CHUNK_CELLS = 400_000
 DELIMITERS = ",;\t"
 LONGEST_LINE = 1 << 24
 
@@ -42,7 +42,7 @@ class CsvFile:
             raise DataError(f"{self.path}: two columns are named {min(double)!r}")
 
     def chunks(self):
-        """Yield (line numbers, rows), up to CHUNK_ROWS rows of texts at a time."""
+        """Yield (line numbers, rows), up to CHUNK_CELLS texts at a time."""
         lines, chunk, rows = [], [], self._rows()
         if self.header:
             next(rows, None)
@@ -54,7 +54,7 @@ class CsvFile:
                 )
             lines.append(line)
             chunk.append(row)
-            if len(chunk) == CHUNK_ROWS:
+            if len(chunk) * len(row) >= CHUNK_CELLS:
                 yield lines, chunk
                 lines, chunk = [], []
         if chunk:

@@ -1,0 +1,239 @@
+"""Bad input: one message, the documented exit code, and nobody left waiting."""
+
+import os
+import re
+import shutil
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from mpipgd.data.layout import Header
+from mpipgd.data.make import make_bundled
+from mpipgd.data.write import create
+
+from .support import finish, run, start
+
+RANKS = 3
+
+
+@pytest.fixture(scope="module")
+def iris(tmp_path_factory):
+    """A sound data file, to be damaged."""
+    path = tmp_path_factory.mktemp("data") / "iris.h5"
+    make_bundled("iris", path)
+    return path
+
+
+def change(path, name, action):
+    """Rewrite one dataset of a data file, with its checksums."""
+    with h5py.File(path, "r+") as file:
+        values = action(file[name][...])
+        del file[name]
+        file.create_dataset(name, data=values, chunks=True, fletcher32=True)
+
+
+def missing(path, folder):
+    return folder / "nowhere.h5"
+
+
+def empty(path, folder):
+    path.write_bytes(b"")
+    return path
+
+
+def not_hdf5(path, folder):
+    path.write_text("cut,price\nIdeal,326\n" * 100)
+    return path
+
+
+def truncated(path, folder):
+    os.truncate(path, path.stat().st_size // 2)
+    return path
+
+
+def flipped_bit(path, folder):
+    with h5py.File(path) as file:
+        at = file["train/X"].id.get_chunk_info(0).byte_offset + 5
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 4]))
+    return path
+
+
+def lengths(path, folder):
+    change(path, "train/y", lambda y: y[:-1])
+    return path
+
+
+def nan(path, folder):
+    change(path, "train/X", lambda X: np.where(np.arange(X.size).reshape(X.shape) == 321, np.nan, X))
+    return path
+
+
+def infinity(path, folder):
+    change(path, "test/X", lambda X: np.where(np.arange(X.size).reshape(X.shape) == 7, np.inf, X))
+    return path
+
+
+def test_class(path, folder):
+    change(path, "train/y", lambda y: np.where(y == 2, 1, y))
+    return path
+
+
+test_class.__test__ = False
+
+
+def shards(folder, **second):
+    """Write two shards, the second one different."""
+    whole = folder / "shards"
+    whole.mkdir()
+    for number, change in enumerate(({}, second)):
+        known = {"task": "regression", "n_features": 3, "dtype": "float64"} | change
+        with create(whole / f"{number}.h5", Header(**known), rows={"train": 9, "test": 0}) as w:
+            w.write("train", 0, np.ones((9, known["n_features"]), known["dtype"]), np.ones(9))
+    return whole
+
+
+def width(path, folder):
+    return shards(folder, n_features=4)
+
+
+def dtype(path, folder):
+    return shards(folder, dtype="float32")
+
+
+DATA = {
+    missing: "nowhere.h5",
+    empty: "empty|0 bytes",
+    not_hdf5: "HDF5",
+    truncated: "truncated|HDF5|damaged",
+    flipped_bit: r"train/X.*rows",
+    lengths: r"train/y.*119|119.*train/y",
+    nan: r"(?i)nan.*row 80|row 80.*nan",
+    infinity: r"(?i)test/X.*inf|inf.*test/X",
+    test_class: "class 'virginica'.*no training row",
+    width: "n_features: 3 .* 4",
+    dtype: "dtype: 'float64' .* 'float32'",
+}
+
+
+def refused(result, code, pattern):
+    """Assert one message that says it, and the exit code."""
+    found, out, err = result
+    messages = [line for line in err.splitlines() if line.startswith("mpipgd:")]
+    assert found == code, (found, out, err)
+    assert len(messages) == 1, err
+    assert re.search(pattern, messages[0]), messages[0]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("damage", DATA, ids=lambda damage: damage.__name__)
+def test_damaged_data_is_a_data_error(iris, tmp_path, damage):
+    path = damage(shutil.copy(iris, tmp_path / "data.h5") and tmp_path / "data.h5", tmp_path)
+    result = run(RANKS, path, "--run", tmp_path / "run")
+    refused(result, 3, DATA[damage])
+
+
+def test_more_workers_than_rows_is_a_data_error(iris, tmp_path):
+    result = run(RANKS, iris, "--workers", 121, "--run", tmp_path / "run")
+    refused(result, 3, "120 rows; 121 workers need at least 121")
+
+
+USAGE = {
+    "unknown flag": (["--lerning-rate", "1"], "unknown flag --lerning-rate"),
+    "nearest flag": (["--epoch", "1"], "did you mean --epochs"),
+    "wrong number": (["--epochs", "ten"], "--epochs ten: expected a whole number"),
+    "unknown choice": (["--strategy", "synk"], "did you mean sync"),
+    "misfit": (["--loss", "hinge"], "two classes.*softmax"),
+    "too many averagings": (
+        ["--strategy", "average", "--n-sync", "9999"],
+        "--n-sync 9999: the run has",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_bad_options_are_usage_errors(iris, tmp_path, case):
+    args, pattern = USAGE[case]
+    result = run(RANKS, iris, *args, "--run", tmp_path / "run")
+    refused(result, 2, pattern)
+
+
+def test_wrong_type_in_toml_is_a_usage_error(tmp_path):
+    (tmp_path / "c.toml").write_text('epochs = "ten"\n')
+    result = run(RANKS, "--config", tmp_path / "c.toml")
+    refused(result, 2, "c.toml: epochs = 'ten': expected a whole number")
+
+
+def test_divergence_ends_all_ranks(iris, tmp_path):
+    args = ["--lr", "1e200", "--loss", "softmax", "--run", tmp_path / "run"]
+    refused(run(RANKS, iris, *args), 4, "not finite at epoch 1")
+
+
+def test_divergence_of_one_worker_alone_ends_all_ranks(iris, tmp_path):
+    args = ["--lr", "1e200", "--strategy", "oneshot", "--run", tmp_path / "run"]
+    refused(run(RANKS, iris, *args), 4, "not finite")
+
+
+def test_resuming_nothing_is_a_checkpoint_error(tmp_path):
+    refused(run(RANKS, "--resume", tmp_path / "none"), 5, "no such run folder")
+
+
+def test_full_disk_is_a_checkpoint_error_and_leaves_the_last_checkpoint(iris, tmp_path):
+    # a limit on the size of files is what a full disk looks like to a writer
+    program = ("-c", "import resource, signal, sys\n"
+        "from mpipgd.__main__ import main\n"
+        "from mpipgd import hooks\n"
+        "write = hooks.Save.save\n"
+        "def save(self, step, state):\n"
+        "    if step > 20:\n"
+        "        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, -1))\n"
+        "    write(self, step, state)\n"
+        "hooks.Save.save = save\n"
+        "sys.exit(main())")
+    folder = tmp_path / "run"
+    refused(run(RANKS, iris, "--run", folder, program=program), 5, "cannot write.*full")
+    assert [path.name for path in (folder / "checkpoints").iterdir()]
+    code, out, err = run(RANKS, "--resume", folder)
+    assert code == 0, err
+
+
+def test_exception_on_one_rank_ends_all_within_seconds(iris, tmp_path):
+    program = ("-c", "import sys, time\n"
+        "from mpipgd import __main__, hooks\n"
+        "call = hooks.Poll.__call__\n"
+        "def fail(self, step, state):\n"
+        "    if self.scene.grid.comm.rank == 2 and step > 10:\n"
+        "        print('failing at', time.time(), file=sys.stderr, flush=True)\n"
+        "        raise RuntimeError('on purpose')\n"
+        "    return call(self, step, state)\n"
+        "hooks.Poll.__call__ = fail\n"
+        "sys.exit(__main__.main())")
+    process = start(4, iris, "--run", tmp_path / "run", program=program)
+    code, out, err = finish(process)
+    ended = time.time()
+    failed = float(re.search(r"failing at ([\d.]+)", err)[1])
+    assert code == 1, err
+    assert "rank 2 failed" in err and "on purpose" in err
+    assert ended - failed < 5
+
+
+def test_hang_ends_all_ranks(iris, tmp_path):
+    program = ("-c", "import sys, time\n"
+        "from mpipgd import __main__, hooks\n"
+        "call = hooks.Poll.__call__\n"
+        "def sleep(self, step, state):\n"
+        "    if self.scene.grid.comm.rank == 1 and step > 10:\n"
+        "        time.sleep(1000)\n"
+        "    return call(self, step, state)\n"
+        "hooks.Poll.__call__ = sleep\n"
+        "sys.exit(__main__.main())")
+    args = [iris, "--run", tmp_path / "run", "--hang-after", "3"]
+    code, out, err = run(3, *args, program=program)
+    assert code == 6, err
+    assert "hang: nothing for 3 s after step" in err
