@@ -1,5 +1,6 @@
 """Refusals at the door: what an untrusted HDF5 file may hold, and what rows may."""
 
+import contextlib
 import math
 
 import h5py
@@ -36,6 +37,21 @@ def open_file(path):
         raise DataError(f"{path} cannot be opened: {reason}") from error
 
 
+@contextlib.contextmanager
+def structure(path):
+    """Refuse a file whose inner structure h5py fails to follow."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read: its structure is damaged ({_first_line(error)})"
+        ) from error
+
+
+def _first_line(error):
+    return str(error).partition("\n")[0]
+
+
 def follow(file, name, path):
     """Return the object at `name`, reached by hard links only, or None."""
     node = file
@@ -44,17 +60,8 @@ def follow(file, name, path):
             return None
         if not isinstance(node.get(part, getlink=True), h5py.HardLink):
             raise DataError(f"{path}: {name} is reached by a soft or external link")
-        node = _opened(node, part, name, path)
+        node = node[part]
     return node
-
-
-def _opened(node, part, name, path):
-    try:
-        return node[part]
-    except (OSError, KeyError, RuntimeError) as error:
-        raise DataError(
-            f"{path}: {name} cannot be opened; the file is damaged"
-        ) from error
 
 
 def verify_dataset(dataset, name, path, *, ndim, kinds="f"):

@@ -43,14 +43,13 @@ class Header:
 
     def write(self, root):
         """Write the root attributes of a data file."""
-        root.attrs.update(format=FORMAT, version=VERSION, source=self.source)
-        root.attrs.update(task=self.task, n_features=self.n_features)
-        if self.target is not None:
-            root.attrs["target"] = self.target
-        if self.classes is not None:
-            root.attrs["classes"] = _labels(self.classes)
-        if self.feature_names is not None:
-            root.attrs["feature_names"] = np.array(self.feature_names, dtype=TEXT)
+        given = {"format": FORMAT, "version": VERSION, "task": self.task}
+        given |= {"n_features": self.n_features, "source": self.source}
+        given |= {"target": self.target, "feature_names": self.feature_names}
+        given["classes"] = self.classes
+        for name, value in given.items():
+            if value is not None:
+                _store(root.attrs, name, value)
 
 
 def read_header(root, path, *, dtype, sparse):
@@ -131,10 +130,20 @@ def verify_agreement(first, other, paths):
             )
 
 
-def _labels(classes):
-    if any(isinstance(label, str) for label in classes):
-        return np.array([str(label) for label in classes], dtype=TEXT)
-    return np.array(classes)
+def _store(attributes, name, value):
+    """Write numbers as they are, and texts at one length, in UTF-8.
+
+    HDF5 keeps texts of any length in a heap without checksums, and a flipped bit there
+    can send its reader round in circles.
+    """
+    items = value if isinstance(value, tuple) else (value,)
+    if not any(isinstance(item, str) for item in items):
+        attributes[name] = value
+        return
+    texts = [str(item).encode() for item in items]
+    dtype = h5py.string_dtype("utf-8", max(1, *map(len, texts)))
+    shaped = texts if isinstance(value, tuple) else texts[0]
+    attributes.create(name, np.array(shaped, dtype), dtype=dtype)
 
 
 def _plain(value):

@@ -9,9 +9,9 @@ from ..errors import DataError
 from . import check
 from .layout import FORMAT, PARTS, Header, attribute, read_header, verify_header
 from .rows import Csr
+from .targets import MOST_CLASSES
 
 NAMES = {part: (f"{part}/X", f"{part}/y") for part in PARTS}
-MOST_CLASSES = 1000  # more distinct whole numbers are a regression target
 
 
 def foreign_names(x, y):
@@ -33,11 +33,12 @@ class Shard:
         self.path, self.names = path, names
         self.file = check.open_file(path)
         try:
-            self.parts = {part: self._pair(*names[part]) for part in names}
-            self.parts = {part: pair for part, pair in self.parts.items() if pair}
-            self.rows = {part: 0 for part in PARTS}
-            for part, (X, y) in self.parts.items():
-                self.rows[part] = check.verify_pair(X, y, names[part], path)
+            with check.structure(path):
+                found = {part: self._pair(*names[part]) for part in names}
+                self.parts = {part: pair for part, pair in found.items() if pair}
+                self.rows = dict.fromkeys(PARTS, 0)
+                for part, (X, y) in self.parts.items():
+                    self.rows[part] = check.verify_pair(X, y, names[part], path)
         except BaseException:
             self.file.close()
             raise

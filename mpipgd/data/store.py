@@ -65,7 +65,8 @@ def resolve(data):
 def _look(path, names, foreign):
     shard = Shard(path, names)
     try:
-        return shard.header(foreign=foreign), shard.rows
+        with check.structure(path):
+            return shard.header(foreign=foreign), shard.rows
     finally:
         shard.close()
 

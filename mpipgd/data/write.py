@@ -13,6 +13,7 @@ from ..errors import DataError
 from .rows import Csr
 
 CHUNK_BYTES = 512 << 10
+LAYOUT = ("v110", "v110")  # the first whose chunk index too has checksums
 
 
 @contextlib.contextmanager
@@ -27,7 +28,7 @@ def create(path, header, *, rows):
     try:
         with refuse_os_errors(path):
             with Sink(temporary) as sink:
-                with h5py.File(sink, "w", libver=("v108", "v108")) as file:
+                with h5py.File(sink, "w", libver=LAYOUT) as file:
                     header.write(file)
                     writer = Writer(file, header, rows, sink)
                     yield writer

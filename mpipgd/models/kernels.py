@@ -149,6 +149,8 @@ def gradient(w, X, y, rows, out, loss):
     n = X.shape[0] if rows is None else rows.size
     for k in range(n):
         i = k if rows is None else rows[k]
+        if rows is not None:
+            prefetch(X, rows[min(k + AHEAD, n - 1)])
         p = dot(w, X[i])
         total += value(loss, p, y[i])
         add(out, slope(loss, p, y[i]), X[i])
