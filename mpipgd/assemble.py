@@ -8,7 +8,7 @@ import numpy as np
 from . import schedules
 from .data.stream import Batches
 from .errors import UsageError
-from .exchange import total
+from .sums import total
 from .strategies import STRATEGIES, Parts
 from .transforms import OPTIMIZERS, chain, clip_norm, clip_weights, decay
 
@@ -39,7 +39,12 @@ def assemble(options, grid, plan, objective, train, clock):
             raise UsageError(found, agreed=True)
     rate = learning_rate(options, plan, objective)
     vectors = total(
-        grid, clock, objective.size, objective.dtype, reduction=options.reduction
+        grid,
+        clock,
+        objective.size,
+        objective.dtype,
+        reduction=options.reduction,
+        compiled=objective.compiled,
     )
     weights = objective.init(np.random.default_rng([options.seed, 0]))
     descent = optimizer(options, objective, rate)

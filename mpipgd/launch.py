@@ -30,6 +30,11 @@ def rank():
     return _number(_RANK, 0)
 
 
+def crowded():
+    """Say whether this machine's ranks outnumber its cores."""
+    return _number(_LOCAL_SIZE, 1) > (os.cpu_count() or 1)
+
+
 def prepare():
     """Set what only counts before the first import of numpy and MPI.
 
@@ -39,7 +44,7 @@ def prepare():
     for name in _THREADS:
         os.environ.setdefault(name, "1")
     os.environ.setdefault("OMPI_MCA_osc", "^ucx")  # it complains about missing hardware
-    if _number(_LOCAL_SIZE, 1) > (os.cpu_count() or 1):
+    if crowded():
         for name, value in _YIELD.items():
             os.environ.setdefault(name, value)
     signal.signal(signal.SIGUSR1, lambda number, frame: requested.append(number))

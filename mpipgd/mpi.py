@@ -139,6 +139,12 @@ class Window:
         buffer, _ = self._window.Shared_query(0)
         self.array = np.ndarray(shape, dtype, buffer)
 
+    def fill(self, value):
+        """Set the whole array; collective."""
+        if self.comm.rank == 0:
+            self.array[...] = value
+        self.meet()
+
     def meet(self):
         """Wait for all ranks of the node and see what they wrote."""
         self._window.Sync()

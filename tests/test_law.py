@@ -92,7 +92,7 @@ def test_sparse_weights_are_those_of_one_rank(shared_tmp, strategy):
 @pytest.mark.parametrize("size", [7, 20_000])
 def test_sum_is_that_of_one_rank_on_any_nodes(agree, workers, size, node_size):
     from mpipgd.clock import Clock
-    from mpipgd.exchange import total
+    from mpipgd.sums import total
 
     rows = np.random.default_rng([workers, size]).normal(size=(workers, size))
     rows *= np.logspace(-3, 3, workers)[:, None]
