@@ -1,10 +1,15 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, whatever the disk says."""
 
 import contextlib
+import errno
+import io
 import os
 from pathlib import Path
 
 import h5py
+
+LAYOUT = ("v110", "v110")  # the first whose chunk index too has checksums
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -29,29 +34,58 @@ def replacing(path, refusal):
 
 @contextlib.contextmanager
 def refusing(path, refusal):
-    """Turn the system's refusal to write `path` into a `refusal` that says why.
-
-    HDF5 reports a failed write as an OSError, or as a RuntimeError when closing.
-    """
+    """Turn the system's refusal to write `path` into a `refusal` that says why."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        if not isinstance(error, OSError) and "write" not in str(error):
-            raise
-        full = "No space left" in str(error) or "File too large" in str(error)
-        reason = "the disk is full" if full else getattr(error, "strerror", "") or error
+    except OSError as error:
+        reason = error.strerror or error
+        reason = "the disk is full" if error.errno in FULL else reason
         raise refusal(f"cannot write {path}: {reason}") from error
 
 
-def hdf5_image(fill):
-    """Return the bytes of an HDF5 file that `fill(file)` makes, in memory.
+@contextlib.contextmanager
+def hdf5(path):
+    """Give a new HDF5 file and its `Sink`; OSError, at the latest when it closes."""
+    with Sink(path) as sink:
+        with h5py.File(sink, "w", libver=LAYOUT) as file:
+            yield file, sink
+        sink.verify()
 
-    HDF5 can crash the program when the disk refuses what it writes; Python does not.
+
+class Sink(io.FileIO):
+    """A file to give to h5py that keeps the first failure instead of raising it.
+
+    HDF5 does not survive a failed write: on a full disk it prints a traceback for every
+    open dataset and may crash. So it is told that all is well, until `verify`.
     """
-    with h5py.File("image", "w", driver="core", backing_store=False) as file:
-        fill(file)
-        file.flush()
-        return file.id.get_file_image()
+
+    def __init__(self, path):
+        super().__init__(path, "w+")
+        self.failure = None
+
+    def write(self, data):
+        """Write all of `data`, or remember why not."""
+        data = memoryview(data).cast("B")
+        done = 0
+        try:
+            while done < len(data) and self.failure is None:
+                done += super().write(data[done:])
+        except OSError as error:
+            self.failure = error
+        return len(data)
+
+    def truncate(self, size=None):
+        """Set the size of the file, or remember why not."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size
+
+    def verify(self):
+        """Raise the first failure, if any."""
+        if self.failure is not None:
+            raise self.failure
 
 
 def _sync(path):

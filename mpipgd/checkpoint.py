@@ -6,7 +6,7 @@ import pathlib
 import h5py
 import numpy as np
 
-from .atomic import hdf5_image, replacing
+from .atomic import hdf5, replacing
 from .errors import CheckpointError
 
 FORMAT = "mpipgd-checkpoint"
@@ -29,14 +29,11 @@ def write(path, arrays, attributes):
     """Write named arrays and attributes (int, float, str), verified before it counts."""
     attributes = {key: _plain(value) for key, value in attributes.items()}
     seal = digest(arrays, attributes)
-
-    def fill(file):
-        file.attrs.update(attributes | {"format": FORMAT, "sha256": seal})
-        for name, array in arrays.items():
-            file.create_dataset(name, data=array)
-
     with replacing(path, CheckpointError) as temporary:
-        temporary.write_bytes(hdf5_image(fill))
+        with hdf5(temporary) as (file, _):
+            file.attrs.update(attributes | {"format": FORMAT, "sha256": seal})
+            for name, array in arrays.items():
+                file.create_dataset(name, data=array)
         if _read(temporary) is None:
             raise OSError("what was read back is not what was written")
 

@@ -1,13 +1,12 @@
 """The options of a training run: flags, TOML keys, help and text from one dataclass."""
 
 import dataclasses
-import difflib
 import tomllib
 import types
 import typing
 from dataclasses import dataclass, field, fields
 
-from .errors import UsageError
+from .errors import UsageError, expect, nearest
 
 
 def option(default, text, *, choices=None, group, low=None, high=None):
@@ -117,21 +116,12 @@ def _check(each, value):
         return
     known, choices = each.metadata, each.metadata["choices"]
     for item in value if isinstance(value, tuple) else (value,):
-        if choices and item not in choices:
-            raise UsageError(
-                f"{flag(each.name)} {item!r}: expected one of {', '.join(choices)}"
-                + nearest(str(item), choices)
-            )
+        if choices:
+            expect(flag(each.name), item, choices)
         low, high = known["low"], known["high"]
         if (low is not None and not item >= low) or (high is not None and item > high):
             wanted = f"at least {low}" + ("" if high is None else f" and at most {high}")
             raise UsageError(f"{flag(each.name)} {item}: expected {wanted}")
-
-
-def nearest(word, known):
-    """Return "; did you mean …?" for the known word most like this one, or nothing."""
-    near = difflib.get_close_matches(word, known, 1, 0.5)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def convert(each, value, where):

@@ -10,8 +10,9 @@ from .console import Console, Silent
 from .data.load import load
 from .data.plan import Disjoint
 from .errors import Refusal
-from .hooks import Evaluate, Hooks, Poll, Save, Scene, Syncs
+from .hooks import Hooks, Poll, Save, Scene, Syncs
 from .models import build
+from .scores import Evaluate
 from .transforms import flatten
 
 

@@ -1,5 +1,7 @@
 """Foreseeable ends of a program, each with its exit code."""
 
+import difflib
+
 
 class Refusal(Exception):
     """A foreseeable end: one message says what was found, expected, and where."""
@@ -45,3 +47,17 @@ class Stopped(Refusal):
     """Stopped on request, after a checkpoint; resume it."""
 
     code = 75
+
+
+def nearest(word, known):
+    """Return "; did you mean …?" for the known word most like this one, or nothing."""
+    near = difflib.get_close_matches(word, known, 1, 0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def expect(flag, word, known):
+    """Raise UsageError unless the word given to a flag is one of the known ones."""
+    if word not in known:
+        names = ", ".join(known)
+        near = nearest(str(word), list(known))
+        raise UsageError(f"{flag} {word}: expected one of {names}{near}")

@@ -1,4 +1,4 @@
-"""What happens beside the descent: agree, log, evaluate, save, stop.
+"""What happens beside the descent: agree, log, save, stop; evaluate is in `scores`.
 
 A hook names the `next` step at which it wants to be called, the same on all ranks,
 and may answer with the reason for a stop.
@@ -12,14 +12,10 @@ from typing import Any
 import numpy as np
 
 from . import checkpoint, launch, mpi
-from .clock import spread
-from .data.rows import slice_rows
-from .data.standardize import merge, moments
 from .errors import Stopped
-from .exchange import finite, merged
+from .exchange import finite
 from .transforms import flatten
 
-ROWS = 4096  # evaluated at once
 POLL_SECONDS = 0.02
 
 
@@ -114,96 +110,6 @@ class Poll:
         self.every = max(1, self.every * 2 if elapsed < POLL_SECONDS else self.every // 2)
         self.polled = time.perf_counter()
         return "signal" if signal else "time limit" if late else None
-
-
-class Evaluate:
-    """Objective and score of the consensus at the end of epochs; early stopping."""
-
-    def __init__(self, scene):
-        self.scene = scene
-        self.every = scene.options.eval_every * scene.plan.steps
-        self.best = {"loss": math.inf, "score": -math.inf, "step": -1, "stale": 0}
-        self.variation = None
-        if scene.data.header.task == "regression":
-            self.variation = _variation(scene.grid, scene.data.test or scene.data.train)
-        self.last = None  # the newest record
-
-    def next(self, step):
-        """Return the end of the next epoch to evaluate, or of the run."""
-        return min((step // self.every + 1) * self.every, self.scene.parts.steps)
-
-    def __call__(self, step, state):
-        record = self.record(step)
-        self.scene.journal.metric(record)
-        self.scene.console.epoch(record)
-        self.last = record
-        return self._stop(record)
-
-    def closing(self, step):
-        """Return the record of the last step, and log it unless that was done."""
-        if self.last and self.last["step"] == step:
-            return self.last
-        record = self.record(step)
-        if self.next(step - 1) != step:  # where it is, it was logged before a resume
-            self.scene.journal.metric(record)
-        self.scene.console.epoch(record)
-        return record
-
-    def record(self, step):
-        """Return the metrics after `step` updates; collective."""
-        scene = self.scene
-        with scene.clock.paused():
-            w = scene.parts.store.consensus(step)
-            penalty = scene.objective.penalty(w)
-            rows, loss, hits = _tally(scene, scene.data.train, w)
-            record = {"loss": loss / rows + penalty, "test_loss": None}
-            if scene.data.test:
-                rows, loss, hits = _tally(scene, scene.data.test, w)
-                record["test_loss"] = loss / rows + penalty
-            record["score"] = self._score(rows, hits)
-            record["lr"] = float(scene.parts.rate(max(0, step - 1)))
-        parts = scene.grid.comm.allgather(scene.clock.parts())
-        ends = {"bytes": scene.clock.sent, "time": spread(parts)}
-        return scene.position("epoch", step) | record | ends
-
-    def _score(self, rows, hits):
-        """Return the accuracy, or R² = 1 - Σ(y-p)² / Σ(y-ȳ)²."""
-        if self.variation is None:
-            return hits / rows
-        return 1 - hits / self.variation if self.variation else math.nan
-
-    def _stop(self, record):
-        """Remember the best, and say why to stop, alike on all ranks."""
-        best, options = self.best, self.scene.options
-        if record["score"] > best["score"]:
-            best["score"], best["step"] = record["score"], record["step"]
-        better = record["loss"] < best["loss"] - (options.tol or 0)
-        best["stale"] = 0 if better else best["stale"] + 1
-        best["loss"] = min(best["loss"], record["loss"])
-        if options.target is not None and record["score"] >= options.target:
-            return "target"
-        if options.tol is not None and best["stale"] >= options.patience:
-            return "plateau"
-
-
-def _tally(scene, part, w):
-    """Return rows, loss sum and hits of the model over a part; collective."""
-
-    def of_worker(X, y):
-        total = np.array([len(y), 0.0, 0.0])
-        for i in range(0, len(y), ROWS):
-            block = slice_rows(X, i, min(i + ROWS, len(y))), y[i : i + ROWS]
-            total[1:] += scene.objective.tally(w, *block)
-        return total
-
-    items = [of_worker(*part.of(i)) for i in range(scene.grid.hosted)]
-    return merged(scene.grid, items, np.add)
-
-
-def _variation(grid, part):
-    """Return Σ(y-ȳ)² over the rows of all workers; collective."""
-    items = [moments(part.of(i)[1][:, None]) for i in range(grid.hosted)]
-    return float(merged(grid, items, merge)[2][0])
 
 
 class Save:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from . import config, mpi
-from .atomic import hdf5_image, replacing
+from .atomic import hdf5, replacing
 from .data import store
 from .data.layout import PARTS, TEXT, Header, read_header
 from .data.load import read_rows
@@ -31,8 +31,10 @@ class Model:
 
     def write(self, path, text):
         """Write model.h5: named weights, scaling, the data's header, the options."""
-
-        def fill(file):
+        with (
+            replacing(path, CheckpointError) as temporary,
+            hdf5(temporary) as (file, _),
+        ):
             self.header.write(file)
             file.attrs.update(format="mpipgd-model", config=text)
             file.attrs.update(dtype=self.header.dtype, sparse=self.header.sparse)
@@ -40,9 +42,6 @@ class Model:
                 file.create_dataset(f"weights/{name}", data=view)
             if self.scaling:
                 file["scaling/mean"], file["scaling/deviation"] = self.scaling
-
-        with replacing(path, CheckpointError) as temporary:
-            temporary.write_bytes(hdf5_image(fill))
 
     def rows(self, source, part, lo, hi):
         """Return X and y of raw rows lo … hi-1, as the objective wants X."""
@@ -172,7 +171,7 @@ class Predictions(contextlib.ExitStack):
 
     def __enter__(self):
         temporary = self.enter_context(replacing(self.path, DataError))
-        self.file = self.enter_context(h5py.File(temporary, "w"))
+        self.file, _ = self.enter_context(hdf5(temporary))
         return self
 
     def write(self, part, first, blocks):

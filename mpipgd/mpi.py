@@ -42,10 +42,11 @@ def host():
 
 
 @contextlib.contextmanager
-def together(comm):
+def together(comm, *, root=False):
     """Raise on every rank of `comm` the first refusal that any of them met.
 
-    Collective. The message names the rank where only some ranks refused.
+    Collective. The message names the rank where only some ranks refused, unless it was
+    the `root`'s to do the work.
     """
     refusal = None
     try:
@@ -61,7 +62,8 @@ def together(comm):
     found = comm.allgather(refusal and (type(refusal), str(refusal)))
     refused = [rank for rank, each in enumerate(found) if each]
     kind, message = found[refused[0]]
-    where = "" if len(refused) == comm.size else f" (rank {refused[0]})"
+    everywhere = len(refused) == comm.size or root
+    where = "" if everywhere else f" (rank {refused[0]})"
     raise kind(message + where, agreed=True) from refusal
 
 
@@ -76,7 +78,7 @@ def patiently(request):
 def on_root(comm, function, *args):
     """Return on all ranks what `function` returns, or raises, on rank 0 alone."""
     result = None
-    with together(comm):
+    with together(comm, root=True):
         if comm.rank == 0:
             result = function(*args)
     return comm.bcast(result)

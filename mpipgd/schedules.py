@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import UsageError
+from .errors import UsageError, expect
 
 
 class Settings(NamedTuple):
@@ -109,8 +109,8 @@ def build(
     amount a step (Goyal et al. 2017, §2.2); without scaling, from lr divided by the
     steps of the warm-up to lr. `every` is counted in epochs.
     """
-    _known("--schedule", name, SCHEDULES)
-    _known("--lr-scaling", scaling, SCALINGS)
+    expect("--schedule", name, SCHEDULES)
+    expect("--lr-scaling", scaling, SCALINGS)
     if name == "optimal" and not alpha > 0:
         raise UsageError(f"--schedule optimal takes an --alpha above 0, not {alpha}")
     if name == "step" and not every > 0:
@@ -121,8 +121,3 @@ def build(
     first = 1 / ramp if scaling == "none" and ramp else 1.0
     gains = first, SCALINGS[scaling](workers), ramp
     return Schedule(SCHEDULES[name], settings, *gains)
-
-
-def _known(flag, name, table):
-    if name not in table:
-        raise UsageError(f"{flag} {name} is unknown; there are {', '.join(table)}")

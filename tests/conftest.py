@@ -14,7 +14,7 @@ launch.prepare()
 REAL = Path(__file__).parents[2] / "shared" / "data"
 
 
-@pytest.fixture(params=["self", "world"])
+@pytest.fixture(params=["self", pytest.param("world", marks=pytest.mark.mpi)])
 def comm(request):
     """The communicators of one rank and of all ranks, each in its turn."""
     from mpipgd import mpi
@@ -43,6 +43,12 @@ def shared_tmp():
     comm.Barrier()
     if comm.rank == 0:
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def folder(comm, shared_tmp, tmp_path):
+    """A folder that the ranks of `comm` share, and only they."""
+    return tmp_path if comm.size == 1 else shared_tmp
 
 
 @pytest.fixture

@@ -197,7 +197,7 @@ def test_full_disk_is_a_checkpoint_error_and_leaves_the_last_checkpoint(iris, tm
         "hooks.Save.save = save\n"
         "sys.exit(main())")
     folder = tmp_path / "run"
-    refused(run(RANKS, iris, "--run", folder, program=program), 5, "cannot write.*full")
+    refused(run(RANKS, iris, "--run", folder, program=program), 5, "cannot write.*File too large")
     assert [path.name for path in (folder / "checkpoints").iterdir()]
     code, out, err = run(RANKS, "--resume", folder)
     assert code == 0, err

@@ -18,12 +18,6 @@ from mpipgd.errors import DataError, UsageError
 from mpipgd.progress import Progress
 
 
-@pytest.fixture
-def folder(comm, shared_tmp, tmp_path):
-    """A folder that the ranks of `comm` share, and only they."""
-    return tmp_path if comm.size == 1 else shared_tmp
-
-
 def command(comm, *words):
     """Run `mpipgd data …` and return the lines that were said on this rank."""
     parser = argparse.ArgumentParser(prog="mpipgd data")

@@ -22,12 +22,6 @@ RECIPES = {
 }
 
 
-@pytest.fixture
-def folder(comm, shared_tmp, tmp_path):
-    """A folder that the ranks of `comm` share, and only they."""
-    return tmp_path if comm.size == 1 else shared_tmp
-
-
 def contents(data):
     """Return the hash of all rows, and how many there are."""
     source, digest = scan(data), hashlib.sha256()
@@ -202,13 +196,13 @@ def test_nothing_is_overwritten_unasked(tmp_path):
 
 
 def test_one_rank_that_cannot_write_refuses_on_all(comm, folder, monkeypatch):
-    from mpipgd.data import write
+    from mpipgd import atomic
 
     def full(path):
         raise OSError(28, "No space left on device")
 
     if comm.rank == comm.size - 1:
-        monkeypatch.setattr(write, "_sync", full)
+        monkeypatch.setattr(atomic, "_sync", full)
     recipe = {"rows": 9_000, "features": 5, "shards": 2 * comm.size}
     with pytest.raises(DataError, match="the disk is full") as caught:
         make(comm, "regression", folder / "out", **recipe)

@@ -31,12 +31,6 @@ def write(path, X, y, *, n_train=None, **header):
 
 
 @pytest.fixture
-def folder(comm, shared_tmp, tmp_path):
-    """A folder that the ranks of `comm` share, and only they."""
-    return tmp_path if comm.size == 1 else shared_tmp
-
-
-@pytest.fixture
 def good(tmp_path):
     return write(tmp_path / "good.h5", *rows())
 

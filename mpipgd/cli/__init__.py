@@ -9,8 +9,7 @@ import importlib
 import sys
 
 from .. import __version__
-from ..config import nearest
-from ..errors import UsageError
+from ..errors import UsageError, nearest
 
 COMMANDS = {
     "train": "train a model; the command if none is named",

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..atomic import refusing
 from ..errors import DataError, UsageError
 from ..progress import Progress
 from .layout import Header
 from .read_arrays import read_idx, read_npz, read_openml, read_svmlight
 from .read_csv import read_csv
 from .shards import Split, output_files, write_files
-from .write import refuse_os_errors
 
 READERS = {
     "csv": read_csv,
@@ -64,7 +64,7 @@ def ingest(
     places = split.places(_order(split, table.n_test is not None, seed))
     watch = {"stream": None} if quiet else {}
     with (
-        refuse_os_errors(files[0]),
+        refusing(files[0], DataError),
         table.shuffled(
             places, files[0].parent, Progress(table.rows, "reading", **watch)
         ) as read,

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import refusing
 from ..errors import DataError, UsageError
-from .write import create, refuse_os_errors
+from .write import create
 
 BLOCK_BYTES = 4 << 20
 SHARD_NAME = "shard-{:04}.h5"
@@ -65,7 +66,7 @@ def output_files(out, shards, *, overwrite=False):
     there is more than one shard; else it is one file.
     """
     path = Path(out)
-    with refuse_os_errors(path):
+    with refusing(path, DataError):
         if shards == 1 and not str(out).endswith("/") and not path.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
             present, files = [path] if path.exists() else [], [path]

@@ -1,19 +1,14 @@
 """Write one data file, whole or not at all."""
 
 import contextlib
-import errno
-import io
-import os
-from pathlib import Path
 
-import h5py
 import numpy as np
 
+from ..atomic import hdf5, replacing
 from ..errors import DataError
 from .rows import Csr
 
 CHUNK_BYTES = 512 << 10
-LAYOUT = ("v110", "v110")  # the first whose chunk index too has checksums
 
 
 @contextlib.contextmanager
@@ -23,77 +18,11 @@ def create(path, header, *, rows):
     rows: {"train": n, "test": m}; a part without rows is left out. Raises DataError
     when the disk is full or the folder cannot be written to.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with refuse_os_errors(path):
-            with Sink(temporary) as sink:
-                with h5py.File(sink, "w", libver=LAYOUT) as file:
-                    header.write(file)
-                    writer = Writer(file, header, rows, sink)
-                    yield writer
-                    writer.close()
-                sink.verify()
-                os.fsync(sink.fileno())
-            os.replace(temporary, path)
-            _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-class Sink(io.FileIO):
-    """A file to give to h5py that keeps the first failure instead of raising it.
-
-    HDF5 does not survive a failed write: on a full disk it prints a traceback for every
-    open dataset and may crash. So it is told that all is well, until `verify`.
-    """
-
-    def __init__(self, path):
-        super().__init__(path, "w+")
-        self.failure = None
-
-    def write(self, data):
-        """Write all of `data`, or remember why not."""
-        data = memoryview(data).cast("B")
-        done = 0
-        try:
-            while done < len(data) and self.failure is None:
-                done += super().write(data[done:])
-        except OSError as error:
-            self.failure = error
-        return len(data)
-
-    def truncate(self, size=None):
-        """Set the size of the file, or remember why not."""
-        try:
-            return super().truncate(size)
-        except OSError as error:
-            self.failure = self.failure or error
-            return size
-
-    def verify(self):
-        """Raise the first failure, if any."""
-        if self.failure is not None:
-            raise self.failure
-
-
-@contextlib.contextmanager
-def refuse_os_errors(path):
-    """Turn the system's refusal to write into a DataError that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else error.strerror or error
-        raise DataError(f"cannot write {path}: {reason}") from error
-
-
-def _sync(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with replacing(path, DataError) as temporary, hdf5(temporary) as (file, sink):
+        header.write(file)
+        writer = Writer(file, header, rows, sink)
+        yield writer
+        writer.close()
 
 
 class Writer:

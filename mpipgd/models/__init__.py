@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import UsageError, expect
 from .linear import Linear
 from .losses import LOSSES
 from .mlp import ACTIVATIONS, MLP
@@ -19,7 +19,7 @@ PENALTIES = {  # name -> (share of l2, share of l1) of alpha, given l1_ratio
 def build_linear(options, header, *, local=False):
     """Return the linear objective that `options` ask for on data with this `header`."""
     loss = options.loss or DEFAULT_LOSS[header.task]
-    _known("--loss", loss, LOSSES)
+    expect("--loss", loss, LOSSES)
     _fit_task(loss, header)
     if len(options.alpha) != 1:
         found = len(options.alpha)
@@ -44,8 +44,8 @@ def build_mlp(options, header, *, local=False):
     """Return the network that `options` ask for; `local` makes no difference to it."""
     regression = header.task == "regression"
     loss = options.loss or ("squared" if regression else "softmax")
-    _known("--loss", loss, ("softmax", "squared"))
-    _known("--activation", options.activation, ACTIVATIONS)
+    expect("--loss", loss, ("softmax", "squared"))
+    expect("--activation", options.activation, ACTIVATIONS)
     if regression and loss == "softmax":
         raise UsageError("--loss softmax takes classes; the task is regression")
     if header.sparse:
@@ -75,14 +75,9 @@ def build(options, header, *, local=False):
     `local`: most steps will be taken on local rows alone, so that a compiled pass is
     worth importing numba even for dense softmax, which otherwise is matrix products.
     """
-    _known("--model", options.model, MODELS)
-    _known("--penalty", options.penalty, PENALTIES)
+    expect("--model", options.model, MODELS)
+    expect("--penalty", options.penalty, PENALTIES)
     return MODELS[options.model](options, header, local=local)
-
-
-def _known(flag, name, table):
-    if name not in table:
-        raise UsageError(f"{flag} {name} is unknown; there are {', '.join(table)}")
 
 
 def _fit_task(loss, header):
