@@ -5,7 +5,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Train": "config",
+    "Train": "options",
     "train": "run",
     "resume": "run",
     "predict": "model",

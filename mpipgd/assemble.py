@@ -33,10 +33,10 @@ class Assembly:
 def assemble(options, grid, plan, objective, train, clock):
     """Build the parts of the loop that `options` name, for this rank's `train` rows."""
     steps = plan.steps * options.epochs
-    if options.strategy == "average" and not options.sync_every:
-        if not 0 < options.n_sync <= max(1, steps):
-            found = f"--n-sync {options.n_sync}: the run has {steps} steps"
-            raise UsageError(found, agreed=True)
+    by_count = options.strategy == "average" and not options.sync_every
+    if by_count and options.n_sync > max(1, steps):
+        found = f"--n-sync {options.n_sync}: the run has {steps} steps"
+        raise UsageError(found, agreed=True)
     rate = learning_rate(options, plan, objective)
     vectors = total(
         grid,
@@ -92,7 +92,7 @@ def plain_sgd(options):
 
 
 def compiled(batches, rate):
-    """Return descend(weights, step, until): the compiled pass at the schedule's rates."""
+    """Return descend(weights, step, until): the compiled pass at the rates due."""
 
     def descend(weights, step, until):
         rates = np.asarray(rate(np.arange(step, until)), dtype=np.float64)

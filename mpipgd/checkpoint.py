@@ -26,7 +26,7 @@ def digest(arrays, attributes):
 
 
 def write(path, arrays, attributes):
-    """Write named arrays and attributes (int, float, str), verified before it counts."""
+    """Write named arrays and attributes (int, float, str); verified, or not there."""
     attributes = {key: _plain(value) for key, value in attributes.items()}
     seal = digest(arrays, attributes)
     with replacing(path, CheckpointError) as temporary:

@@ -36,7 +36,7 @@ class Clock:
             self._since = perf_counter()
 
     def parts(self):
-        """Return this rank's seconds of training outside and inside exchanges, and read."""
+        """Return the seconds outside and inside exchanges, and of reading."""
         return [self.now() - self.exchange, self.exchange, self.read]
 
 

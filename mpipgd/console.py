@@ -6,11 +6,12 @@ import time
 from . import launch
 from .progress import Progress
 
-_HEAD = f"{'epoch':>6} {'loss':>11} {'test loss':>11} {{:>8}} {'lr':>9} {'seconds':>8} {'rows/s':>11}"
+_HEAD = f"{'epoch':>6} {'loss':>11} {'test loss':>11} {{:>8}}"
+_HEAD += f" {'lr':>9} {'seconds':>8} {'rows/s':>11}"
 
 
 class Console:
-    """The table of a run: every epoch in a terminal, a row every few seconds in a log."""
+    """The table of a run: a row now and then, and the last; a bar in a terminal."""
 
     def __init__(self, *, steps, score, stream=None, every=2.0):
         self.stream = stream or sys.stdout
@@ -56,7 +57,9 @@ class Console:
 
 
 def _or_dash(value, form):
-    return format("–" if value is None else value, f">{form[:2]}" if value is None else form)
+    return format(
+        "–" if value is None else value, f">{form[:2]}" if value is None else form
+    )
 
 
 class Silent:

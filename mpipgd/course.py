@@ -1,7 +1,9 @@
-"""One rank's share of a training run: its rows, the parts of the loop, the run folder."""
+"""One rank's share of a run: its rows, the parts of the loop, the run folder."""
 
 import hashlib
 import pathlib
+
+import numpy as np
 
 from . import checkpoint, config, journal, loop, model, mpi, report
 from .assemble import assemble
@@ -109,16 +111,17 @@ class Course:
         if found:
             save.resume(found)
         self.clock.start(seconds=found["seconds"] if found else 0.0)
-        step = loop.train(
-            parts.gradient,
-            parts.transform,
-            parts.store,
-            hooks,
-            state=state,
-            step=step,
-            steps=parts.steps,
-            descend=parts.descend,
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # divergence is looked for
+            step = loop.train(
+                parts.gradient,
+                parts.transform,
+                parts.store,
+                hooks,
+                state=state,
+                step=step,
+                steps=parts.steps,
+                descend=parts.descend,
+            )
         record = evaluate.closing(step)
         summary = self._summary(record, ranks, hooks.reason)
         scene.journal.metric(scene.position("end", step))
@@ -143,12 +146,14 @@ class Course:
         }
 
     def _leave(self, scene, summary):
-        """Write model, summary and picture, and say what came out; rank 0 alone does."""
+        """Write model, summary and picture, and say what came out, on rank 0."""
         weights = self.parts.store.consensus(summary["steps"])
         with mpi.together(self.grid.comm):
             folder = scene.journal.folder
             if folder:
-                made = model.Model(self.header, self.objective, weights, self.data.scaling)
+                made = model.Model(
+                    self.header, self.objective, weights, self.data.scaling
+                )
                 made.write(folder / "model.h5", scene.config_text)
                 scene.journal.json("summary.json", summary)
                 picture = report.plot(folder)
@@ -162,4 +167,6 @@ def absolute(options):
     data = pathlib.Path(options.data)
     known = data.exists() or any(each in options.data for each in "*?[")
     changes = {"data": str(data.absolute())} if known else {}
-    return config.replace(options, run=str(pathlib.Path(options.run).absolute()), **changes)
+    return config.replace(
+        options, run=str(pathlib.Path(options.run).absolute()), **changes
+    )

@@ -107,7 +107,9 @@ class Poll:
         self.watchdog.beat(step)
         scene.console.progress(step)
         self.step = step
-        self.every = max(1, self.every * 2 if elapsed < POLL_SECONDS else self.every // 2)
+        self.every = max(
+            1, self.every * 2 if elapsed < POLL_SECONDS else self.every // 2
+        )
         self.polled = time.perf_counter()
         return "signal" if signal else "time limit" if late else None
 
@@ -168,7 +170,7 @@ class Save:
 
 
 class Syncs:
-    """A line for each averaging, unless they are closer than a hundredth of an epoch."""
+    """A line for each averaging, unless they come within 1 % of an epoch."""
 
     def __init__(self, scene):
         self.scene = scene

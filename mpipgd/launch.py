@@ -22,7 +22,9 @@ requested = []  # the signals that asked for a stop, oldest first
 
 
 def _number(names, default):
-    return int(next((os.environ[name] for name in names if name in os.environ), default))
+    return int(
+        next((os.environ[name] for name in names if name in os.environ), default)
+    )
 
 
 def rank():

@@ -15,6 +15,7 @@ from .data.load import read_rows
 from .data.standardize import standardize
 from .errors import CheckpointError, DataError, UsageError
 from .models import build
+from .options import Train
 from .weights import views
 
 ROWS = 65536  # predicted at once, by all ranks together
@@ -22,7 +23,7 @@ ROWS = 65536  # predicted at once, by all ranks together
 
 @dataclass(frozen=True)
 class Model:
-    """Weights (size,) of an objective, and the scaling of the features it learned on."""
+    """Weights (size,) of an objective, and the scaling of its features."""
 
     header: Header
     objective: Any
@@ -62,14 +63,16 @@ def read(folder):
             header = read_header(
                 file, path, dtype=file.attrs["dtype"], sparse=bool(file.attrs["sparse"])
             )
-            options = config.Train(**config.from_text(file.attrs["config"], path))
+            options = Train(**config.from_text(file.attrs["config"], path))
             objective = build(options, header)
             weights = np.empty(objective.size, objective.dtype)
             for name, view in views(weights, objective.shapes).items():
                 view[...] = file[f"weights/{name}"][...]
             scaling = None
             if "scaling" in file:
-                scaling = tuple(file[f"scaling/{k}"][...] for k in ("mean", "deviation"))
+                scaling = tuple(
+                    file[f"scaling/{k}"][...] for k in ("mean", "deviation")
+                )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: no finished run's model: {error}") from error
     return Model(header, objective, weights, scaling)
@@ -94,7 +97,7 @@ def open_both(folder, data, *, comm, x=None, y=None):
 
 
 def blocks(comm, source, part):
-    """Yield (first, lo, hi): blocks of rows in order, each cut evenly over the ranks."""
+    """Yield (first, lo, hi): blocks of rows in order, each cut over the ranks."""
     n, size, rank = source.rows[part], comm.size, comm.rank
     for first in range(0, n, ROWS):
         m = min(ROWS, n - first)

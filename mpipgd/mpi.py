@@ -130,7 +130,7 @@ def same_code(comm, code):
 
 
 class Window:
-    """An array in memory that the ranks of one node share; free it where it was made."""
+    """An array in memory that a node's ranks share; free it where it was made."""
 
     def __init__(self, comm, shape, dtype):
         dtype = np.dtype(dtype)

@@ -42,14 +42,17 @@ def closing(scene, summary, picture):
     """Yield the lines that say what a run did, and where to look next."""
     folder, time = scene.options.run, summary["time"]
     seconds = sum(time[part]["mean"] for part in PARTS[:3]) or 1.0
-    shares = ", ".join(f"{part} {time[part]['mean'] / seconds:.0%}" for part in PARTS[:3])
+    shares = ", ".join(
+        f"{part} {time[part]['mean'] / seconds:.0%}" for part in PARTS[:3]
+    )
     score = "R²" if scene.data.header.task == "regression" else "accuracy"
     part = "test" if scene.data.test else "training"
     yield ""
     yield f"{part} {score} {_short(summary['score'])}, loss {_short(summary['loss'])}"
     yield (
         f"{summary['epochs']} epochs, {summary['steps']:,} steps in "
-        f"{summary['seconds']:.2f} s: {summary['samples_per_second']:,.0f} rows/s ({shares})"
+        f"{summary['seconds']:.2f} s: {summary['samples_per_second']:,.0f} rows/s "
+        f"({shares})"
     )
     if summary["reason"] != "epochs":
         yield f"ended early: {summary['reason']}"

@@ -9,6 +9,7 @@ from .data import store
 from .data.bundled import BUNDLED
 from .data.make import make_bundled
 from .errors import CheckpointError, UsageError
+from .options import Train, flag
 from .watch import Watchdog
 
 CHANGEABLE = {"epochs", "target", "tol", "patience", "time_limit", "eval_every"}
@@ -16,7 +17,7 @@ CHANGEABLE |= {"checkpoint_every", "hang_after", "quiet"}
 
 
 def train(options, *, comm):
-    """Train as `options` (config.Train) say; return the summary, None on idle ranks.
+    """Train as `options` (options.Train) say; return the summary, None on idle ranks.
 
     Collective over `comm`. Raises a Refusal on all ranks for what can be foreseen.
     """
@@ -32,14 +33,12 @@ def resume(folder, changes, *, comm):
     """
     found = mpi.on_root(comm, _find, folder, changes)
     kept = config.from_text(found["config"], folder) | {"run": str(folder)}
-    return _run(config.Train(**kept | changes), comm, found)
+    return _run(Train(**kept | changes), comm, found)
 
 
 def _find(folder, changes):
     for key in changes.keys() - CHANGEABLE:
-        raise UsageError(
-            f"--resume takes no {config.flag(key)}: the run goes on as it began"
-        )
+        raise UsageError(f"--resume takes no {flag(key)}: the run goes on as it began")
     path, _, attributes = checkpoint.newest(folder)
     return attributes | {"path": path}
 

@@ -1,4 +1,4 @@
-"""Objective and score of the model there is, on all rows in parallel; early stopping."""
+"""Objective and score of the model there is, on all rows; early stopping."""
 
 import math
 

@@ -50,7 +50,7 @@ def _averaged(parts, due):
 
 
 def evenly(n_sync, steps):
-    """Return due(step) of n_sync averagings spread over the run, the last at its end."""
+    """Return due(step) of n_sync averagings over the run, the last at its end."""
 
     def due(step):
         done = step * n_sync // steps + 1

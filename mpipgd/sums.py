@@ -42,7 +42,7 @@ class Sum:
 
 
 class Gathered(Sum):
-    """Every rank gets all partial sums and finishes the tree: one call, P times size."""
+    """Every rank gets all partial sums by one MPI call, and finishes the tree."""
 
     def __init__(self, grid, clock, size, dtype):
         super().__init__(grid, clock)

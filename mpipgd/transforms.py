@@ -178,9 +178,7 @@ def _divide(g, root, eps):
     return g, root
 
 
-def optimizer(
-    direction, slots, rate, *, momentum=0.9, beta2=0.0, eps=0.0, l1=None
-):
+def optimizer(direction, slots, rate, *, momentum=0.9, beta2=0.0, eps=0.0, l1=None):
     """Return the transform u = -rate(t) d, for `direction` one of the functions above.
 
     `slots` names its state, one array like the weights each. `l1` (size,) is the

@@ -41,5 +41,7 @@ class Watchdog:
                 where = "the first step" if self.step is None else f"step {self.step}"
                 mpi.crash(
                     self.comm,
-                    Hang(f"hang: nothing for {self.limit:g} s after {where}; see above"),
+                    Hang(
+                        f"hang: nothing for {self.limit:g} s after {where}; see above"
+                    ),
                 )

@@ -5,7 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mpipgd.config import Train
+import numpy as np
+
+from mpipgd import Grid, loop
+from mpipgd.assemble import assemble
+from mpipgd.clock import Clock
+from mpipgd.options import Train
+from mpipgd.data.layout import Header
+from mpipgd.data.load import Part
+from mpipgd.data.plan import Disjoint
+from mpipgd.data.rows import with_ones
+from mpipgd.models import build
 
 BIN = Path(sys.executable).parent
 ENV = {
@@ -16,7 +26,7 @@ ENV = {
 
 
 def start(ranks, *args, program=("-m", "mpipgd"), **env):
-    """Start a program under mpirun, its output to be read; it dies with its time-out."""
+    """Start a program under mpirun, its output to be read; it has a time-out."""
     mpirun = ["timeout", "-k", "5", "100", BIN / "mpirun", "-n", str(ranks)]
     return subprocess.Popen(
         [*mpirun, sys.executable, *program, *map(str, args)],
@@ -43,3 +53,53 @@ def options(data, run, **more):
     """Return quiet options for a short run."""
     known = {"quiet": True, "workers": 8, "epochs": 3, "hang_after": 60.0}
     return Train(**known | {"data": str(data), "run": str(run)} | more)
+
+
+class NoHooks:
+    """Hooks with nothing to do."""
+
+    def next(self, step):
+        """Return never."""
+        return float("inf")
+
+    def __call__(self, step, state):
+        return None
+
+
+def problem(rows=240, features=6, classes=None, seed=3):
+    """Return a header, X and y of a small problem with noise."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(rows, features))
+    if classes is None:
+        y = X @ rng.normal(size=features) + 0.1 * rng.normal(size=rows) + 1.0
+        return Header("regression", features), X, y
+    teacher = rng.normal(size=(features, classes))
+    y = (X @ teacher + rng.gumbel(size=(rows, classes))).argmax(axis=1)
+    task = "binary" if classes == 2 else "multiclass"
+    return Header(task, features, classes=tuple(range(classes))), X, y
+
+
+def descend(comm, header, X, y, *, plan=None, **options):
+    """Train on arrays, without files or hooks; return the weights, on every rank."""
+    options = Train(**{"lr": 0.05, "epochs": 3} | options)
+    local = options.strategy != "sync"
+    objective = build(options, header, local=local)
+    workers = options.workers or comm.size
+    plan = plan or Disjoint(len(y), workers, options.batch_size, seed=options.seed)
+    grid = Grid(comm, workers)
+    weights = None
+    if not grid.idle:
+        lo, hi = plan.bounds(grid.first)[0], plan.bounds(grid.last - 1)[1]
+        mine = with_ones(X[lo:hi]) if objective.intercept else X[lo:hi]
+        bounds = [plan.bounds(k)[0] - lo for k in range(grid.first, grid.last)]
+        part = Part(mine, objective.targets(y[lo:hi]), [*bounds, hi - lo])
+        parts = assemble(options, grid, plan, objective, part, Clock())
+        state = parts.transform.init(parts.store.pull())
+        last = loop.train(
+            parts.gradient, parts.transform, parts.store, NoHooks(),
+            state=state, steps=parts.steps, descend=parts.descend,
+        )  # fmt: skip
+        weights = parts.store.consensus(last).copy()
+        parts.free()
+    grid.free()
+    return comm.bcast(weights)

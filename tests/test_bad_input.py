@@ -70,12 +70,20 @@ def lengths(path, folder):
 
 
 def nan(path, folder):
-    change(path, "train/X", lambda X: np.where(np.arange(X.size).reshape(X.shape) == 321, np.nan, X))
+    change(
+        path,
+        "train/X",
+        lambda X: np.where(np.arange(X.size).reshape(X.shape) == 321, np.nan, X),
+    )
     return path
 
 
 def infinity(path, folder):
-    change(path, "test/X", lambda X: np.where(np.arange(X.size).reshape(X.shape) == 7, np.inf, X))
+    change(
+        path,
+        "test/X",
+        lambda X: np.where(np.arange(X.size).reshape(X.shape) == 7, np.inf, X),
+    )
     return path
 
 
@@ -93,8 +101,15 @@ def shards(folder, **second):
     whole.mkdir()
     for number, change in enumerate(({}, second)):
         known = {"task": "regression", "n_features": 3, "dtype": "float64"} | change
-        with create(whole / f"{number}.h5", Header(**known), rows={"train": 9, "test": 0}) as w:
-            w.write("train", 0, np.ones((9, known["n_features"]), known["dtype"]), np.ones(9))
+        with create(
+            whole / f"{number}.h5", Header(**known), rows={"train": 9, "test": 0}
+        ) as w:
+            w.write(
+                "train",
+                0,
+                np.ones((9, known["n_features"]), known["dtype"]),
+                np.ones(9),
+            )
     return whole
 
 
@@ -133,7 +148,9 @@ def refused(result, code, pattern):
 
 @pytest.mark.parametrize("damage", DATA, ids=lambda damage: damage.__name__)
 def test_damaged_data_is_a_data_error(iris, tmp_path, damage):
-    path = damage(shutil.copy(iris, tmp_path / "data.h5") and tmp_path / "data.h5", tmp_path)
+    path = damage(
+        shutil.copy(iris, tmp_path / "data.h5") and tmp_path / "data.h5", tmp_path
+    )
     result = run(RANKS, path, "--run", tmp_path / "run")
     refused(result, 3, DATA[damage])
 
@@ -185,7 +202,9 @@ def test_resuming_nothing_is_a_checkpoint_error(tmp_path):
 
 def test_full_disk_is_a_checkpoint_error_and_leaves_the_last_checkpoint(iris, tmp_path):
     # a limit on the size of files is what a full disk looks like to a writer
-    program = ("-c", "import resource, signal, sys\n"
+    program = (
+        "-c",
+        "import resource, signal, sys\n"
         "from mpipgd.__main__ import main\n"
         "from mpipgd import hooks\n"
         "write = hooks.Save.save\n"
@@ -195,16 +214,23 @@ def test_full_disk_is_a_checkpoint_error_and_leaves_the_last_checkpoint(iris, tm
         "        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, -1))\n"
         "    write(self, step, state)\n"
         "hooks.Save.save = save\n"
-        "sys.exit(main())")
+        "sys.exit(main())",
+    )
     folder = tmp_path / "run"
-    refused(run(RANKS, iris, "--run", folder, program=program), 5, "cannot write.*File too large")
+    refused(
+        run(RANKS, iris, "--run", folder, program=program),
+        5,
+        "cannot write.*File too large",
+    )
     assert [path.name for path in (folder / "checkpoints").iterdir()]
     code, out, err = run(RANKS, "--resume", folder)
     assert code == 0, err
 
 
 def test_exception_on_one_rank_ends_all_within_seconds(iris, tmp_path):
-    program = ("-c", "import sys, time\n"
+    program = (
+        "-c",
+        "import sys, time\n"
         "from mpipgd import __main__, hooks\n"
         "call = hooks.Poll.__call__\n"
         "def fail(self, step, state):\n"
@@ -213,7 +239,8 @@ def test_exception_on_one_rank_ends_all_within_seconds(iris, tmp_path):
         "        raise RuntimeError('on purpose')\n"
         "    return call(self, step, state)\n"
         "hooks.Poll.__call__ = fail\n"
-        "sys.exit(__main__.main())")
+        "sys.exit(__main__.main())",
+    )
     process = start(4, iris, "--run", tmp_path / "run", program=program)
     code, out, err = finish(process)
     ended = time.time()
@@ -224,7 +251,9 @@ def test_exception_on_one_rank_ends_all_within_seconds(iris, tmp_path):
 
 
 def test_hang_ends_all_ranks(iris, tmp_path):
-    program = ("-c", "import sys, time\n"
+    program = (
+        "-c",
+        "import sys, time\n"
         "from mpipgd import __main__, hooks\n"
         "call = hooks.Poll.__call__\n"
         "def sleep(self, step, state):\n"
@@ -232,7 +261,8 @@ def test_hang_ends_all_ranks(iris, tmp_path):
         "        time.sleep(1000)\n"
         "    return call(self, step, state)\n"
         "hooks.Poll.__call__ = sleep\n"
-        "sys.exit(__main__.main())")
+        "sys.exit(__main__.main())",
+    )
     args = [iris, "--run", tmp_path / "run", "--hang-after", "3"]
     code, out, err = run(3, *args, program=program)
     assert code == 6, err

@@ -70,7 +70,9 @@ def wait_for(folder, events, process):
     raise AssertionError(f"no {events} events in time: {finish(process)}")
 
 
-@pytest.mark.parametrize("name, events, ranks", [("sync", 4, 3), ("average", 9, 1), ("oneshot", 6, 4)])
+@pytest.mark.parametrize(
+    "name, events, ranks", [("sync", 4, 3), ("average", 9, 1), ("oneshot", 6, 4)]
+)
 def test_signal_then_resume_equals_straight_on(wine, tmp_path, name, events, ranks):
     folder = tmp_path / "run"
     args = [wine / "wine.h5", *COMMON, *MORE[name], "--run", folder]
@@ -89,8 +91,12 @@ def test_signal_then_resume_equals_straight_on(wine, tmp_path, name, events, ran
     assert facts(folder) == facts(wine / name)
 
 
-@pytest.mark.parametrize("name, events, ranks", [("sync", 5, 1), ("average", 12, 4), ("oneshot", 7, 2)])
-def test_killed_rank_then_resume_equals_straight_on(wine, tmp_path, name, events, ranks):
+@pytest.mark.parametrize(
+    "name, events, ranks", [("sync", 5, 1), ("average", 12, 4), ("oneshot", 7, 2)]
+)
+def test_killed_rank_then_resume_equals_straight_on(
+    wine, tmp_path, name, events, ranks
+):
     folder = tmp_path / "run"
     args = [wine / "wine.h5", *COMMON, *MORE[name], "--run", folder]
     process = start(3, *args, program=slowed(0.002))
@@ -132,7 +138,14 @@ def test_resume_takes_the_newest_checkpoint_that_verifies(wine, tmp_path):
 def test_resume_may_go_further_but_not_elsewhere(wine, tmp_path):
     folder = tmp_path / "run"
     short = [*COMMON, *MORE["average"], "--sync-every", "11", "--run", folder]
-    longer = [*COMMON, *MORE["average"], "--sync-every", "11", "--run", tmp_path / "long"]
+    longer = [
+        *COMMON,
+        *MORE["average"],
+        "--sync-every",
+        "11",
+        "--run",
+        tmp_path / "long",
+    ]
     assert run(1, wine / "wine.h5", *short, "--epochs", "20")[0] == 0
     assert run(1, wine / "wine.h5", *longer)[0] == 0
     code, out, err = run(1, "--resume", folder, "--lr", "1")

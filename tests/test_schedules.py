@@ -80,7 +80,11 @@ def test_scaling_without_warm_up_is_in_force_at_once():
     "name, options, words",
     [
         ("cosinus", {}, "cosinus: expected one of constant.*cosine"),
-        ("constant", {"scaling": "square"}, "--lr-scaling square: expected one of none"),
+        (
+            "constant",
+            {"scaling": "square"},
+            "--lr-scaling square: expected one of none",
+        ),
         ("optimal", {"alpha": 0.0}, "--alpha above 0"),
         ("step", {"every": 0}, "every > 0"),
     ],

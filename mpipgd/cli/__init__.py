@@ -20,7 +20,7 @@ COMMANDS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises UsageError instead of ending one rank by itself; knows the nearest flag."""
+    """Raises UsageError instead of ending the program; knows the nearest flag."""
 
     def error(self, message):
         """Raise UsageError."""
@@ -41,7 +41,9 @@ class Parser(argparse.ArgumentParser):
 def parse(argv):
     """Return the command's module and its arguments. Imports neither MPI nor numpy."""
     argv = list(argv)
-    if not argv or (argv[0] not in COMMANDS and argv[0] not in ("-h", "--help", "--version")):
+    if not argv or (
+        argv[0] not in COMMANDS and argv[0] not in ("-h", "--help", "--version")
+    ):
         argv.insert(0, "train")
     parser = Parser(
         prog="mpipgd",
@@ -53,7 +55,9 @@ def parse(argv):
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
         module = importlib.import_module(f".{name}", __name__)
-        each = commands.add_parser(name, help=text, description=module.__doc__, allow_abbrev=False)
+        each = commands.add_parser(
+            name, help=text, description=module.__doc__, allow_abbrev=False
+        )
         module.configure(each)
         each.set_defaults(module=module, parser=each)
     args = parser.parse_args(argv)

@@ -51,24 +51,48 @@ def _import_arguments(parser):
     add = parser.add_argument
     add("source", metavar="SOURCE", help="a file, also .gz, or openml:NAME")
     add("out", metavar="OUT", help="a file, or a folder for shards")
-    add("--kind", choices=("csv", "svmlight", "npz", "idx", "openml"),
-        help="format of SOURCE (by its name)")
-    add("--task", choices=("regression", "binary", "multiclass"),
-        help="what the target is (text and whole labels: classes; CSV numbers: "
-        "regression)")
-    add("--target", help="CSV: column to predict, by name or number (the last)")
-    add("--ordinal", action="append", metavar='"C=LOW<…<HIGH"',
-        help="CSV: a column of ordered texts, made one number; repeatable")
-    add("--drop", action="append", metavar="COLUMN", help="CSV: leave out; repeatable")
-    add("--missing", choices=("error", "drop"),
-        help="CSV: rows with empty cells (error)")
-    add("--no-header", dest="header", action="store_false", default=None,
-        help="CSV: the first line is data")
+    add(
+        "--kind",
+        choices=("csv", "svmlight", "npz", "idx", "openml"),
+        help="format of SOURCE (by its name)",
+    )
+    _task(add)
+    _csv(add)
     add("--x-name", metavar="NAME", help="NPZ: array of features (X)")
     add("--y-name", metavar="NAME", help="NPZ: array of targets (y)")
     add("--labels", metavar="FILE", help="IDX: file of labels (by the images' name)")
     add("--version", help="OpenML: version of the set (active)")
     _common(parser)
+
+
+def _task(add):
+    text = (
+        "what the target is (text and whole labels: classes; CSV numbers: regression)"
+    )
+    add("--task", choices=("regression", "binary", "multiclass"), help=text)
+
+
+def _csv(add):
+    add("--target", help="CSV: column to predict, by name or number (the last)")
+    add(
+        "--ordinal",
+        action="append",
+        metavar='"C=LOW<…<HIGH"',
+        help="CSV: a column of ordered texts, made one number; repeatable",
+    )
+    add("--drop", action="append", metavar="COLUMN", help="CSV: leave out; repeatable")
+    add(
+        "--missing",
+        choices=("error", "drop"),
+        help="CSV: rows with empty cells (error)",
+    )
+    add(
+        "--no-header",
+        dest="header",
+        action="store_false",
+        default=None,
+        help="CSV: the first line is data",
+    )
 
 
 def _look_arguments(parser):

@@ -16,5 +16,7 @@ def main(args, comm, say):
     found = model.evaluate(args.RUN, args.DATA, comm=comm, x=args.x, y=args.y)
     say(f"{'part':<6} {'rows':>10} {'loss':>12} {'score':>8}")
     for part, each in found.items():
-        say(f"{part:<6} {each['rows']:>10,} {each['loss']:>12.6g} {each['score']:>8.4f}")
+        say(
+            f"{part:<6} {each['rows']:>10,} {each['loss']:>12.6g} {each['score']:>8.4f}"
+        )
     return 0

@@ -1,4 +1,4 @@
-"""Write the predictions of a run's model on raw features to an HDF5 file, in parallel."""
+"""Write a run's predictions on raw features to an HDF5 file, in parallel."""
 
 from . import evaluate
 
@@ -6,7 +6,9 @@ from . import evaluate
 def configure(parser):
     """Add the arguments."""
     evaluate.configure(parser)
-    parser.add_argument("-o", "--output", metavar="OUT.h5", required=True, help="the file")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT.h5", required=True, help="the file"
+    )
 
 
 def main(args, comm, say):

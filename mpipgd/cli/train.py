@@ -1,9 +1,10 @@
-"""Train a model on DATA in parallel; the result depends on the workers, not the ranks."""
+"""Train a model on DATA in parallel; its weights depend on workers, not on ranks."""
 
 import argparse
 from dataclasses import fields
 
 from .. import config
+from ..options import Train, flag
 
 POSITIONAL = "data"
 
@@ -13,13 +14,15 @@ def configure(parser):
     parser.add_argument(
         POSITIONAL.upper(), nargs="?", default=argparse.SUPPRESS, help=_help("data")
     )
-    parser.add_argument("--config", metavar="FILE", help="read options from a TOML file")
+    parser.add_argument(
+        "--config", metavar="FILE", help="read options from a TOML file"
+    )
     parser.add_argument("--resume", metavar="RUN", help="go on with a run folder")
     parser.add_argument(
         "--print-config", action="store_true", help="print the TOML that would run"
     )
     groups = {}
-    for each in fields(config.Train):
+    for each in fields(Train):
         name = each.metadata["group"]
         if name not in groups:
             groups[name] = parser.add_argument_group(name)
@@ -28,7 +31,7 @@ def configure(parser):
 
 
 def _help(name):
-    each = next(each for each in fields(config.Train) if each.name == name)
+    each = next(each for each in fields(Train) if each.name == name)
     text, default = each.metadata["help"].replace("%", "%%"), each.default
     if default is None or isinstance(default, bool):
         return text
@@ -38,7 +41,7 @@ def _help(name):
 
 def _add(group, each):
     hint, item = config.kind(each)
-    name, text = config.flag(each.name), _help(each.name)
+    name, text = flag(each.name), _help(each.name)
     if hint is bool and each.default:
         group.add_argument(
             "--no-" + name[2:], dest=each.name, action="store_false",
@@ -60,7 +63,7 @@ def options(args):
     """Return the options that were given: the flags over the TOML file."""
     found = config.read(args.config) if args.config else {}
     given = vars(args)
-    for each in fields(config.Train):
+    for each in fields(Train):
         if each.name in given and each.name != POSITIONAL:
             value = given[each.name]
             text = isinstance(value, str)
@@ -74,7 +77,7 @@ def options(args):
 def check(args):
     """Refuse, before MPI starts, options that contradict each other or themselves."""
     args.options = options(args)
-    args.train = config.Train(**args.options)
+    args.train = Train(**args.options)
 
 
 def early(args):

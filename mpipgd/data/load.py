@@ -31,7 +31,7 @@ class Part:
 
 @dataclass
 class Dataset:
-    """This rank's rows of training and test part (or None), as the objective wants them.
+    """This rank's rows of training and test part, or None, ready for the objective.
 
     scaling: the (mean, deviation) that the features were standardised by, or None.
     """
@@ -50,9 +50,13 @@ def load(grid, source, plan, objective, *, standardized, clock):
     began = perf_counter()
     m, workers = source.rows["test"], plan.workers
     bounds = {"train": plan.bounds}
-    bounds |= {"test": lambda k: (k * m // workers, (k + 1) * m // workers)} if m else {}
+    bounds |= (
+        {"test": lambda k: (k * m // workers, (k + 1) * m // workers)} if m else {}
+    )
     with mpi.together(grid.comm):
-        parts = {name: read(grid, source, name, b, objective) for name, b in bounds.items()}
+        parts = {
+            name: read(grid, source, name, b, objective) for name, b in bounds.items()
+        }
     source.close()
     header, scaling = source.header, None
     if header.classes:
@@ -85,7 +89,7 @@ def read(grid, source, name, bounds, objective):
 
 
 def read_rows(source, name, lo, hi, objective):
-    """Return rows lo … hi-1 with the objective's dtype and its column of ones, and y."""
+    """Return rows lo … hi-1 in the objective's dtype and with its column of ones."""
     if source.header.sparse:
         X, y = source.read(name, lo, hi)
         X = X._replace(data=X.data.astype(objective.dtype, copy=False))

@@ -65,9 +65,11 @@ class Shard:
     def _known(self):
         found = []
         self.file.visititems(
-            lambda name, node: found.append(f"{name} {node.shape}")
-            if isinstance(node, h5py.Dataset) and len(found) < 8
-            else None
+            lambda name, node: (
+                found.append(f"{name} {node.shape}")
+                if isinstance(node, h5py.Dataset) and len(found) < 8
+                else None
+            )
         )
         return f"; it holds {', '.join(found) or 'no datasets'}"
 

@@ -7,7 +7,7 @@ class Batches:
     """The gradients of the hosted workers over their batches of one step.
 
     Called with weights (replicas, size) and the number of the update, returns the
-    gradient sums (hosted, size), one row a worker; with one replica all workers read it.
+    gradient sums (hosted, size), a row a worker; one replica is read by all of them.
     """
 
     def __init__(self, objective, plan, part, workers):

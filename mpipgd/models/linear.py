@@ -10,6 +10,7 @@ from ..data.rows import Csr
 from ..errors import DataError
 from .losses import CODES, LOSSES, probabilities
 
+
 @dataclass(frozen=True)
 class Linear:
     """Mean loss(x · w, y) + l2 ½‖w‖² + l1 ‖w‖₁.

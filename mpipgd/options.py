@@ -1,0 +1,188 @@
+"""The options of a training run: one dataclass, of which all else is made."""
+
+from dataclasses import dataclass, field, fields
+
+from .errors import UsageError, expect
+
+
+def option(default, text, *, choices=None, group, low=None, high=None):
+    """Return a field with its help, its known values, and its bounds."""
+    known = {"help": text, "choices": choices, "group": group, "low": low, "high": high}
+    return field(default=default, metadata=known)
+
+
+def _group(name):
+    return lambda default, text, **more: option(default, text, group=name, **more)
+
+
+_data, _model, _descent = _group("data"), _group("model"), _group("descent")
+_workers, _run = _group("workers"), _group("run")
+
+LOSSES = ("squared", "huber", "log", "hinge", "squared_hinge", "softmax")
+Floats = tuple[float, ...]
+Ints = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Everything that a run depends on. None means: chosen by the task or left out."""
+
+    data: str = _data(
+        "digits",
+        "a file, a glob, a folder of shards, or a bundled set: digits, diabetes, "
+        "breast_cancer, wine, iris",
+    )
+    x: str | None = _data(
+        None,
+        "path of the features in an HDF5 file of another format",
+    )
+    y: str | None = _data(None, "path of the targets in an HDF5 file of another format")
+    standardize: bool = _data(True, "bring dense features to mean 0 and deviation 1")
+
+    model: str = _model("linear", "which model", choices=("linear", "mlp"))
+    loss: str | None = _model(
+        None,
+        "which loss; by default squared, log or softmax, as the task wants",
+        choices=LOSSES,
+    )
+    epsilon: float = _model(0.1, "residual from which the huber loss is linear", low=0)
+    hidden: Ints = _model((64,), "sizes of the mlp's hidden layers, as 256,64", low=1)
+    activation: str = _model(
+        "relu",
+        "of the hidden layers",
+        choices=("sigmoid", "tanh", "relu"),
+    )
+    penalty: str = _model(
+        "l2",
+        "on the weights, never on intercepts",
+        choices=("none", "l2", "l1", "elasticnet"),
+    )
+    alpha: Floats = _model(
+        (1e-4,),
+        "strength of the penalty; for an mlp also one a layer, as 1e-2,1e-5",
+        low=0,
+    )
+    l1_ratio: float = _model(0.15, "share of l1 in elasticnet", low=0, high=1)
+    intercept: bool = _model(True, "learn an intercept (linear)")
+    init_std: Floats | None = _model(
+        None,
+        "deviations of the mlp's first weights and biases, as 0.001,0.1",
+        low=0,
+    )
+    dtype: str | None = _model(
+        None,
+        "of weights, gradients and features; by default float64, mlp float32",
+        choices=("float32", "float64"),
+    )
+    kernels: str = _model(
+        "auto",
+        "compiled passes, plain numpy, or the better one",
+        choices=("auto", "numba", "numpy"),
+    )
+
+    optimizer: str = _descent(
+        "sgd",
+        "what makes an update of a gradient",
+        choices=("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"),
+    )
+    lr: float = _descent(0.1, "learning rate", low=0)
+    momentum: float = _descent(0.9, "of momentum and nesterov", low=0, high=1)
+    schedule: str = _descent(
+        "constant",
+        "of the learning rate",
+        choices=("constant", "invscaling", "optimal", "step", "cosine"),
+    )
+    power: float = _descent(0.25, "of invscaling: lr / t^power", low=0)
+    drop: float = _descent(0.1, "factor of the step schedule", low=0)
+    drop_every: int = _descent(30, "epochs between drops of the step schedule", low=1)
+    warmup: float = _descent(0.0, "epochs over which the learning rate ramps up", low=0)
+    lr_scaling: str = _descent(
+        "none",
+        "multiply lr by the workers or their square root",
+        choices=("none", "linear", "sqrt"),
+    )
+    clip_norm: float | None = _descent(None, "largest norm of a gradient", low=0)
+    clip_weights: float | None = _descent(None, "largest absolute weight", low=0)
+
+    strategy: str = _workers(
+        "sync",
+        "how the workers descend together",
+        choices=("sync", "average", "oneshot"),
+    )
+    workers: int | None = _workers(
+        None,
+        "parallel workers; the result depends on them, not on the ranks (default: "
+        "the ranks)",
+        low=1,
+    )
+    batch_size: int = _workers(32, "rows that a worker takes a step", low=1)
+    n_sync: int = _workers(
+        10,
+        "averagings of the whole run, the last one included (average)",
+        low=1,
+    )
+    sync_every: int | None = _workers(
+        None,
+        "steps between averagings, instead of --n-sync (average)",
+        low=1,
+    )
+    reduction: str = _workers(
+        "fixed",
+        "sum in the fixed order, or as the MPI library likes",
+        choices=("fixed", "mpi"),
+    )
+
+    epochs: int = _run(30, "passes over the training rows", low=0)
+    target: float | None = _run(None, "stop at this score")
+    tol: float | None = _run(
+        None,
+        "stop when the loss fell by less than this for --patience evaluations",
+        low=0,
+    )
+    patience: int = _run(5, "evaluations to wait for, see --tol", low=1)
+    time_limit: float | None = _run(
+        None,
+        "stop after so many seconds of training",
+        low=0,
+    )
+    seed: int = _run(0, "of the first weights and the order of the rows", low=0)
+    run: str | None = _run(None, "the run folder (default: runs/TIME-DATA-STRATEGY)")
+    eval_every: int = _run(1, "epochs between evaluations", low=1)
+    checkpoint_every: str = _run("1", "epochs between checkpoints, or steps as in 500s")
+    hang_after: float = _run(
+        600.0,
+        "end all ranks when no step was made for so many seconds; 0: never",
+        low=0,
+    )
+    quiet: bool = _run(False, "print nothing but errors")
+
+    def __post_init__(self):
+        for each in fields(self):
+            _check(each, getattr(self, each.name))
+        every = self.checkpoint_every.removesuffix("s")
+        if not every.isdecimal() or int(every) < 1:
+            raise UsageError(
+                f"--checkpoint-every {self.checkpoint_every}: expected epochs, as 10, "
+                "or steps, as 500s"
+            )
+
+
+def flag(name):
+    """Return the flag of a field: --lr-scaling for lr_scaling."""
+    return "--" + name.replace("_", "-")
+
+
+def _check(each, value):
+    """Refuse a value that is of the wrong type, unknown, or out of bounds."""
+    if value is None:
+        return
+    known, choices = each.metadata, each.metadata["choices"]
+    for item in value if isinstance(value, tuple) else (value,):
+        if choices:
+            expect(flag(each.name), item, choices)
+        low, high = known["low"], known["high"]
+        if (low is not None and not item >= low) or (high is not None and item > high):
+            wanted = f"at least {low}" + (
+                "" if high is None else f" and at most {high}"
+            )
+            raise UsageError(f"{flag(each.name)} {item}: expected {wanted}")
