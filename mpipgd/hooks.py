@@ -5,7 +5,6 @@ and may answer with the reason for a stop.
 """
 
 import math
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +88,7 @@ class Poll:
     def __init__(self, scene, watchdog, *, step=0):
         self.scene, self.watchdog = scene, watchdog
         self.step, self.every = step, 1
-        self.polled = time.perf_counter()
+        self.polled = 0.0  # by the training clock
 
     def next(self, step):
         """Return the step of the next agreement."""
@@ -97,7 +96,7 @@ class Poll:
 
     def __call__(self, step, state):
         scene, limit = self.scene, self.scene.options.time_limit
-        elapsed = time.perf_counter() - self.polled
+        elapsed = scene.clock.now() - self.polled
         late = limit is not None and scene.clock.now() >= limit
         lost = not np.isfinite(np.sum(scene.parts.store.pull()))
         signal, late, lost, elapsed = mpi.largest(
@@ -110,7 +109,7 @@ class Poll:
         self.every = max(
             1, self.every * 2 if elapsed < POLL_SECONDS else self.every // 2
         )
-        self.polled = time.perf_counter()
+        self.polled = scene.clock.now()
         return "signal" if signal else "time limit" if late else None
 
 

@@ -72,7 +72,7 @@ def patiently(request):
     pause = 5e-5
     while not request.Test():
         time.sleep(pause)
-        pause = min(2 * pause, 0.02)
+        pause = min(2 * pause, 1e-3)
 
 
 def on_root(comm, function, *args):
@@ -146,6 +146,10 @@ class Window:
         if self.comm.rank == 0:
             self.array[...] = value
         self.meet()
+
+    def sync(self):
+        """Let others see what was written here, and see what they wrote."""
+        self._window.Sync()
 
     def meet(self):
         """Wait for all ranks of the node and see what they wrote."""

@@ -14,8 +14,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LINE = 8  # int64 in a cache line: each rank's flag has a line of its own
-SPINS = 2000  # about 20 µs of looking before a rank offers its core to another
+NAP = 20  # microseconds
 
 compiled = njit(cache=True, nogil=True)
 
@@ -44,36 +43,35 @@ def _store(typingctx, address, value):
 
 
 @intrinsic
-def _offer_core(typingctx):
-    """Let another process run on this core, if one waits for it."""
+def _nap(typingctx, microseconds):
+    """Sleep, and leave the core to another rank."""
 
     def generate(context, builder, signature, args):
-        kind = ir.FunctionType(ir.IntType(32), [])
-        function = cgutils.get_or_insert_function(builder.module, kind, "sched_yield")
-        return builder.call(function, [])
+        kind = ir.FunctionType(ir.IntType(32), [ir.IntType(32)])
+        function = cgutils.get_or_insert_function(builder.module, kind, "usleep")
+        return builder.call(function, args)
 
-    return types.int32(), generate
+    return types.int32(types.uint32), generate
 
 
 @compiled
 def meet(flags, me, turn, spins):
     """Say that this rank has come to its `turn`, and wait for all others to."""
-    start = flags.ctypes.data
-    _store(np.uintp(start + me * LINE * 8), turn)
-    for rank in range(-(-flags.size // LINE)):
+    start, line = flags.ctypes.data, flags.strides[0]
+    _store(np.uintp(start + me * line), turn)
+    for rank in range(flags.shape[0]):
         looked = 0
-        while _load(np.uintp(start + rank * LINE * 8)) < turn:
+        while _load(np.uintp(start + rank * line)) < turn:
             looked += 1
             if looked > spins:
-                _offer_core()
+                _nap(np.uint32(NAP))
 
 
 @compiled
 def total(mine, shared, place, turn, pairs, out):
     """Sum all ranks' partial sums into out[0]; `mine` (k, size) are this rank's.
 
-    shared: (slots (2, n, size), flags); place: (rank, its first slot, spins).
-    Slots take turns: who writes turn t+2 knows that all have read turn t.
+    shared: slots (2, n, size) and flags, one a row; place: (rank, its first slot, spins).
     """
     (slots, flags), (me, first, spins) = shared, place
     slot = slots[turn % 2]

@@ -2,10 +2,11 @@
 
 Every rank sums its own workers' rows into nodes of the fixed tree (see `tree`). Small
 sums travel whole: every rank gets those of all ranks and finishes the tree by itself,
-through MPI or, on one node and where numba is loaded anyway, through shared memory.
+through MPI or, on one node, through shared memory.
 Large ones are finished in shared memory, each rank for its own slice.
 """
 
+import time
 from time import perf_counter
 
 import numpy as np
@@ -15,6 +16,9 @@ from .tree import merges, sum_rows
 
 # Below this, copying all sums costs less than waiting twice; by scripts/bench exchange.
 SMALL_BYTES = 32 * 1024
+LINE = 8  # int64 in a cache line: each rank's flag has a line of its own
+NAP = 2e-5  # seconds; yielding the core instead keeps others waiting for ms
+SPINS = 2000  # about 20 µs of looking before a rank leaves its core to another
 
 
 class Sum:
@@ -68,42 +72,64 @@ class Gathered(Sum):
 
 
 class Flagged(Sum):
-    """Gathered, through memory that the ranks of the one node share, compiled."""
+    """Gathered through memory that the ranks of the one node share, without MPI calls.
 
-    def __init__(self, grid, clock, size, dtype):
-        from . import shared
+    Each rank has a flag there that counts its turns; it waits for all others' flags.
+    Slots take turns: who writes turn t+2 knows that all have read turn t. The whole is
+    one compiled call where numba is loaded anyway, else the same in numpy.
+    """
 
+    def __init__(self, grid, clock, size, dtype, *, compiled):
         super().__init__(grid, clock)
         nodes = [node for each in grid.nodes_of for node in each]
-        pairs, _ = merges(nodes, grid.workers)
-        self.pairs = np.array(pairs, np.int64).reshape(-1, 2)
+        self.pairs, _ = merges(nodes, grid.workers)
         self.mine = np.empty((len(self.nodes), size), dtype)
         self.out = np.empty((len(nodes), size), dtype)
         self.slots = mpi.Window(grid.node, (2, *self.out.shape), dtype)
-        self.flags = mpi.Window(grid.node, (grid.comm.size * shared.LINE,), np.int64)
+        self.flags = mpi.Window(grid.node, (grid.comm.size, LINE), np.int64)
         self.flags.fill(0)
-        self.kernel, self.turn = shared.total, 0
-        rank, before = grid.comm.rank, sum(self.counts[: grid.comm.rank])
-        # spinning only pays while every rank has a core to spin on
-        self.place = rank, before, 0 if launch.crowded() else shared.SPINS
+        self.turn, before = 0, sum(self.counts[: grid.comm.rank])
+        # looking again and again only pays while every rank has a core to do it on
+        self.place = grid.comm.rank, before, 0 if launch.crowded() else SPINS
         self.shared = self.slots.array, self.flags.array
-        mpi.first_alone(grid.node, self._warm)
+        self.total = self._in_numpy
+        if compiled:
+            self._compile()
 
-    def _warm(self):
-        """Compile, by a sum of this rank alone in memory of its own."""
-        lone = np.zeros_like(self.slots.array), np.zeros_like(self.flags.array[:1])
-        self.kernel(self.mine, lone, (0, 0, 0), 1, self.pairs, self.out)
+    def _compile(self):
+        from . import shared
+
+        self.total = shared.total
+        self.pairs = np.array(self.pairs, np.int64).reshape(-1, 2)
+        lone = np.zeros_like(self.shared[0]), np.zeros_like(self.shared[1][:1])
+        warm = self.mine, lone, (0, 0, 0), 1, self.pairs, self.out
+        mpi.first_alone(self.grid.node, lambda: shared.total(*warm))
+
+    def _in_numpy(self, mine, shared, place, turn, pairs, out):
+        """Do what `shared.total` does."""
+        (slots, flags), (me, first, spins) = shared, place
+        slots[turn % 2, first : first + len(mine)] = mine
+        self.flags.sync()
+        flags[me, 0] = turn
+        looked, coming = 0, flags[:, 0]
+        while coming.min() < turn:
+            looked += 1
+            if looked > spins // 50:  # a look takes about that much longer here
+                time.sleep(NAP)
+        self.flags.sync()
+        out[...] = slots[turn % 2]
+        for i, j in pairs:
+            out[i] += out[j]
 
     def __call__(self, rows):
-        if len(rows) == 1:
-            mine = rows
-        else:
+        mine = rows
+        if len(rows) > 1:
             mine = self.mine
-            for row, partial in zip(mine, self.partials(rows)):
+            for row, partial in zip(mine, self.partials(rows), strict=True):
                 row[...] = partial
         began = perf_counter()
         self.turn += 1
-        self.kernel(mine, self.shared, self.place, self.turn, self.pairs, self.out)
+        self.total(mine, self.shared, self.place, self.turn, self.pairs, self.out)
         self.clock.exchange += perf_counter() - began
         self.clock.sent += self.mine.nbytes
         return self.out[0]
@@ -204,11 +230,10 @@ def total(grid, clock, size, dtype, *, reduction="fixed", compiled=False):
     """Return the `Sum` that fits the grid and the size of the vector; free it."""
     if grid.comm.size == 1:
         return Sum(grid, clock)
-    small = size * np.dtype(dtype).itemsize <= SMALL_BYTES
     if reduction == "mpi":
-        kind = Native
-    elif not small:
-        kind = Windowed
-    else:
-        kind = Flagged if compiled and grid.node.size == grid.comm.size else Gathered
-    return kind(grid, clock, size, dtype)
+        return Native(grid, clock, size, dtype)
+    if size * np.dtype(dtype).itemsize > SMALL_BYTES:
+        return Windowed(grid, clock, size, dtype)
+    if grid.node.size < grid.comm.size:
+        return Gathered(grid, clock, size, dtype)
+    return Flagged(grid, clock, size, dtype, compiled=compiled)
