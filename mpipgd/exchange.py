@@ -68,12 +68,12 @@ def each_mean(counts):
     return Transform(init, update)
 
 
-def finite(value, step, steps_per_epoch):
+def finite(value, step, steps_per_epoch, what="gradient"):
     """Raise Diverged, known to all ranks, when a number they agree on is not finite."""
     if value - value != 0:
         epoch, within = divmod(step, steps_per_epoch)
         raise Diverged(
-            f"diverged: the gradient is not finite at epoch {epoch + 1}, step "
+            f"diverged: the {what} is not finite at epoch {epoch + 1}, step "
             f"{within + 1}; a smaller --lr or --clip-norm may help",
             agreed=True,
         )

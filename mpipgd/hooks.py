@@ -102,7 +102,7 @@ class Poll:
         signal, late, lost, elapsed = mpi.largest(
             scene.grid.comm, [len(launch.requested), late, lost, elapsed]
         )
-        finite(math.nan if lost else 0.0, step - 1, scene.plan.steps)
+        finite(math.nan if lost else 0.0, step - 1, scene.plan.steps, "model")
         self.watchdog.beat(step)
         scene.console.progress(step)
         self.step = step

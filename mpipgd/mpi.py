@@ -67,6 +67,21 @@ def together(comm, *, root=False):
     raise kind(message + where, agreed=True) from refusal
 
 
+@contextlib.contextmanager
+def freeing(thing):
+    """Free what the ranks share in the end, if all ranks get there; collective.
+
+    A rank that fails alone frees nothing, as the others would never join it.
+    """
+    try:
+        yield thing
+    except Refusal as refusal:
+        if refusal.agreed:
+            thing.free()
+        raise
+    thing.free()
+
+
 def patiently(request):
     """Wait for a rank that may be long: asleep, which leaves it the core to work on."""
     pause = 5e-5

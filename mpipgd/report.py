@@ -48,7 +48,8 @@ def closing(scene, summary, picture):
     score = "R²" if scene.data.header.task == "regression" else "accuracy"
     part = "test" if scene.data.test else "training"
     yield ""
-    yield f"{part} {score} {_short(summary['score'])}, loss {_short(summary['loss'])}"
+    loss = _short(summary["loss"])
+    yield f"{part} {score} {_short(summary['score'])}; training loss {loss}"
     yield (
         f"{summary['epochs']} epochs, {summary['steps']:,} steps in "
         f"{summary['seconds']:.2f} s: {summary['samples_per_second']:,.0f} rows/s "

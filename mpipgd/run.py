@@ -73,14 +73,9 @@ def open_data(options, comm):
 def _run(options, comm, found=None):
     with Watchdog(comm, options.hang_after) as watchdog:
         source = open_data(options, comm)
-        grid = mpi.Grid(comm, options.workers)
-        try:
+        with mpi.freeing(mpi.Grid(comm, options.workers)) as grid:
             if grid.idle:
                 return None
             course = Course(options, grid, source, watchdog)
-            try:
+            with mpi.freeing(course.parts):
                 return course.go(found, ranks=comm.size)
-            finally:
-                course.parts.free()
-        finally:
-            grid.free()

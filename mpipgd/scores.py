@@ -7,7 +7,7 @@ import numpy as np
 from .clock import spread
 from .data.rows import slice_rows
 from .data.standardize import merge, moments
-from .exchange import merged
+from .exchange import finite, merged
 
 ROWS = 4096  # evaluated at once
 
@@ -33,6 +33,7 @@ class Evaluate:
         self.scene.journal.metric(record)
         self.scene.console.epoch(record)
         self.last = record
+        finite(record["loss"], step - 1, self.scene.plan.steps, "loss")
         return self._stop(record)
 
     def closing(self, step):

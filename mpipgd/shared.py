@@ -71,7 +71,7 @@ def meet(flags, me, turn, spins):
 def total(mine, shared, place, turn, pairs, out):
     """Sum all ranks' partial sums into out[0]; `mine` (k, size) are this rank's.
 
-    shared: slots (2, n, size) and flags, one a row; place: (rank, its first slot, spins).
+    shared: slots (2, n, size), flags (ranks, line); place: (rank, first slot, spins).
     """
     (slots, flags), (me, first, spins) = shared, place
     slot = slots[turn % 2]
