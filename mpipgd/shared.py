@@ -42,29 +42,50 @@ def _store(typingctx, address, value):
     return types.void(types.uintp, types.int64), generate
 
 
+def _call(builder, name, args):
+    """Call a function of the C library that returns an int."""
+    kind = ir.FunctionType(ir.IntType(32), [each.type for each in args])
+    return builder.call(
+        cgutils.get_or_insert_function(builder.module, kind, name), args
+    )
+
+
+@intrinsic
+def _offer_core(typingctx):
+    """Let another process run on this core, if one waits for it."""
+
+    def generate(context, builder, signature, args):
+        return _call(builder, "sched_yield", [])
+
+    return types.int32(), generate
+
+
 @intrinsic
 def _nap(typingctx, microseconds):
     """Sleep, and leave the core to another rank."""
 
     def generate(context, builder, signature, args):
-        kind = ir.FunctionType(ir.IntType(32), [ir.IntType(32)])
-        function = cgutils.get_or_insert_function(builder.module, kind, "usleep")
-        return builder.call(function, args)
+        return _call(builder, "usleep", args)
 
     return types.int32(types.uint32), generate
 
 
 @compiled
 def meet(flags, me, turn, spins):
-    """Say that this rank has come to its `turn`, and wait for all others to."""
+    """Say that this rank has come to its `turn`, and wait for all others to.
+
+    It looks `spins` times before it offers its core; with none it naps between looks.
+    """
     start, line = flags.ctypes.data, flags.strides[0]
     _store(np.uintp(start + me * line), turn)
     for rank in range(flags.shape[0]):
         looked = 0
         while _load(np.uintp(start + rank * line)) < turn:
             looked += 1
-            if looked > spins:
+            if spins == 0:
                 _nap(np.uint32(NAP))
+            elif looked > spins:
+                _offer_core()
 
 
 @compiled

@@ -6,6 +6,7 @@ through MPI or, on one node, through shared memory.
 Large ones are finished in shared memory, each rank for its own slice.
 """
 
+import os
 import time
 from time import perf_counter
 
@@ -89,7 +90,7 @@ class Flagged(Sum):
         self.flags = mpi.Window(grid.node, (grid.comm.size, LINE), np.int64)
         self.flags.fill(0)
         self.turn, before = 0, sum(self.counts[: grid.comm.rank])
-        # looking again and again only pays while every rank has a core to do it on
+        # only while every rank has a core to itself does it pay to look without a nap
         self.place = grid.comm.rank, before, 0 if launch.crowded() else SPINS
         self.shared = self.slots.array, self.flags.array
         self.total = self._in_numpy
@@ -114,8 +115,10 @@ class Flagged(Sum):
         looked, coming = 0, flags[:, 0]
         while coming.min() < turn:
             looked += 1
-            if looked > spins // 50:  # a look takes about that much longer here
+            if spins == 0:
                 time.sleep(NAP)
+            elif looked > spins // 50:  # a look takes about that much longer here
+                os.sched_yield()
         self.flags.sync()
         out[...] = slots[turn % 2]
         for i, j in pairs:
