@@ -106,9 +106,3 @@ def environment(library, hosts):
         ],
         "command": sys.argv,
     }
-
-
-def metrics(folder):
-    """Return the lines of a run's metrics, as dicts."""
-    with open(pathlib.Path(folder) / "metrics.jsonl") as file:
-        return [json.loads(each) for each in file]

@@ -10,7 +10,7 @@ import numpy as np
 from mpi4py import MPI
 
 from .errors import Refusal
-from .tree import aligned, merges
+from .tree import aligned
 
 IN_PLACE = MPI.IN_PLACE
 BYTE = MPI.BYTE

@@ -58,12 +58,6 @@ def flatten(state):
     }
 
 
-def restore(state, arrays):
-    """Fill the arrays of a state in place from path -> array."""
-    for path, array in flatten(state).items():
-        array[...] = arrays[path]
-
-
 def scale(factor):
     """g <- factor g."""
     return _stateless(lambda g, w: np.multiply(g, factor, out=g))

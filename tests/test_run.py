@@ -153,6 +153,22 @@ def test_softmax_on_digits_by_the_command_line(tmp_path):
     assert err == ""
 
 
+def test_diamonds_come_near_ordinary_least_squares(real, tmp_path):
+    orders = {
+        "cut": "Fair<Good<Very Good<Premium<Ideal",
+        "color": "J<I<H<G<F<E<D",
+        "clarity": "I1<SI2<SI1<VS2<VS1<VVS2<VVS1<IF",
+    }
+    words = [each for pair in orders.items() for each in ("--ordinal", "=".join(pair))]
+    source, data = real / "diamonds.csv.gz", tmp_path / "diamonds.h5"
+    words += ["--target", "price", "--seed", "1"]
+    assert run(1, "data", "import", source, data, *words)[0] == 0
+    more = ["--lr", "0.05", "--schedule", "cosine", "--run", tmp_path / "run"]
+    code, out, err = run(2, data, *more)
+    assert code == 0, err
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["score"] >= 0.90
+
+
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"]])
 def test_help_is_printed_once(words):
     code, out, err = run(3, *words)
