@@ -1,6 +1,7 @@
 """Start one command on all ranks, and end them together."""
 
 import sys
+import time
 
 from . import cli, launch
 from .errors import Refusal
@@ -15,6 +16,8 @@ def main(argv=None):
         getattr(module, "check", lambda args: None)(args)
         text = getattr(module, "early", lambda args: None)(args)
     except Refusal as refusal:
+        if not first:  # Open MPI ends all ranks with the first that fails: not this one
+            time.sleep(3)
         return _refuse(refusal, first)
     if text is not None:
         cli.printer(first)(text.rstrip("\n"))
