@@ -22,7 +22,7 @@ def main(argv=None):
     if text is not None:
         cli.printer(first)(text.rstrip("\n"))
         return 0
-    return _together(module, args)
+    return _together(module, args, first)
 
 
 def _parse(argv, first):
@@ -41,7 +41,7 @@ def _refuse(refusal, shown):
     return refusal.code
 
 
-def _together(module, args):
+def _together(module, args, first):
     """Start MPI, run the command, agree on the exit code."""
     from . import mpi
 
@@ -52,7 +52,7 @@ def _together(module, args):
     except Refusal as refusal:
         if not refusal.agreed and comm.size > 1:
             mpi.crash(comm, refusal)
-        code = _refuse(refusal, comm.rank == 0)
+        code = _refuse(refusal, first and comm.rank == 0)
     except BaseException as error:
         mpi.crash(comm, error)
     return mpi.same_code(comm, code)

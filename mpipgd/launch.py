@@ -76,8 +76,8 @@ def verify(size):
 
     srun without a matching PMI plugin starts N separate programs of size 1.
     """
-    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
-    if size == 1 and tasks > 1 and not any(name in os.environ for name in _SIZE):
+    tasks = _number((*_SIZE, "SLURM_STEP_NUM_TASKS"), 1)
+    if size == 1 and tasks > 1:
         raise UsageError(
             f"srun started {tasks} tasks, but MPI sees 1: SLURM and this MPI share no "
             "PMI; try 'srun --mpi=pmi2' (MPICH), 'srun --mpi=pmix' (Open MPI) or mpirun"

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mpipgd import config, evaluate, mpi, predict, train
+from mpipgd import config, evaluate, launch, mpi, predict, train
 from mpipgd.data.make import make, make_bundled
 from mpipgd.data.store import scan
 from mpipgd.errors import UsageError
@@ -167,6 +167,18 @@ def test_diamonds_come_near_ordinary_least_squares(real, tmp_path):
     code, out, err = run(2, data, *more)
     assert code == 0, err
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["score"] >= 0.90
+
+
+@pytest.mark.parametrize("size", ["SLURM_STEP_NUM_TASKS", "PMI_SIZE"])
+def test_programs_that_do_not_see_each_other_are_refused(monkeypatch, size):
+    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(size, "4")
+    launch.verify(4)
+    with pytest.raises(UsageError, match="started 4 tasks, but MPI sees 1"):
+        launch.verify(1)
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")  # mpirun -n 1 in an allocation
+    launch.verify(1)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"]])
