@@ -52,7 +52,7 @@ def assemble(options, grid, plan, objective, train, clock):
     transform, store = STRATEGIES[options.strategy](parts)
     batches = Batches(objective, plan, train, range(grid.first, grid.last))
     descend = None
-    if store.alone and plain_sgd(options) and getattr(objective, "compiled", False):
+    if store.alone and plain_sgd(options) and objective.compiled:
         descend = compiled(batches, rate)
     return Assembly(steps, rate, batches, transform, store, descend, vectors)
 

@@ -1,5 +1,6 @@
 """One rank's share of a run: its rows, the parts of the loop, the run folder."""
 
+import contextlib
 import hashlib
 import pathlib
 
@@ -61,7 +62,8 @@ class Course:
             return self._descend(scene, state, found, ranks)
         except Refusal as error:
             ends = {"ranks": ranks, "exit": error.code, "reason": str(error)}
-            scene.journal.json("summary.json", ends)
+            with contextlib.suppress(Refusal):  # a full disk must not hide the reason
+                scene.journal.json("summary.json", ends)
             raise
         finally:
             scene.console.close()
