@@ -10,7 +10,7 @@ _HOMES = {
     "resume": "run",
     "predict": "model",
     "evaluate": "model",
-    "Grid": "mpi",
+    "Grid": "grid",
 }
 __all__ = ["__version__", *_HOMES]
 

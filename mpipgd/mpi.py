@@ -1,4 +1,4 @@
-"""The one place that knows MPI: agreement, ends, windows and the grid of workers."""
+"""The one place that knows MPI: agreement, ends, and windows."""
 
 import contextlib
 import os
@@ -10,11 +10,12 @@ import numpy as np
 from mpi4py import MPI
 
 from .errors import Refusal
-from .tree import aligned
 
 IN_PLACE = MPI.IN_PLACE
 BYTE = MPI.BYTE
 NOBODY = MPI.COMM_NULL
+NO_COLOUR = MPI.UNDEFINED
+SHARED_MEMORY = MPI.COMM_TYPE_SHARED
 
 
 def world():
@@ -177,58 +178,3 @@ class Window:
         self.array = None
         self._window.Unlock_all()
         self._window.Free()
-
-
-class Grid:
-    """Which rank hosts which workers.
-
-    Ranks are renumbered so that those of one node are neighbours; rank r of the H
-    hosts holds the workers ⌊rW/H⌋ … ⌊(r+1)W/H⌋-1. Ranks beyond W idle: their `comm`
-    is None. `node_size` cuts nodes smaller than the machine, to try several on one.
-    """
-
-    def __init__(self, comm, workers, *, node_size=None):
-        self.workers = workers
-        hosts = min(workers, comm.size)
-        active = comm.Split(0 if comm.rank < hosts else MPI.UNDEFINED, comm.rank)
-        self.idle = active == MPI.COMM_NULL
-        self.comm = self.node = self.leaders = None
-        if self.idle:
-            return
-        self.comm, self.node = _by_node(active, node_size)
-        leads = 0 if self.node.rank == 0 else MPI.UNDEFINED
-        self.leaders = self.comm.Split(leads, self.comm.rank)
-        self.first, self.last = self.range(self.comm.rank)
-        self.hosted = self.last - self.first
-        ranges = [self.range(rank) for rank in range(hosts)]
-        self.nodes_of = [aligned(lo, hi, workers) for lo, hi in ranges]
-        self.node_ranks = self.comm.allgather(self.leader_rank())
-
-    def range(self, rank):
-        """Return the first worker of a rank and the one after its last."""
-        size = self.comm.size
-        return rank * self.workers // size, (rank + 1) * self.workers // size
-
-    def leader_rank(self):
-        """Return the rank, in `comm`, of the first rank of this rank's node."""
-        return self.comm.rank - self.node.rank
-
-    def free(self):
-        """Free the communicators; collective."""
-        for comm in (self.leaders, self.node, self.comm):
-            if comm is not None and comm != MPI.COMM_NULL:
-                comm.Free()
-        self.comm = self.node = self.leaders = None
-
-
-def _by_node(active, node_size):
-    """Return the active ranks ordered by node, and the ranks of this node."""
-    shared = active.Split_type(MPI.COMM_TYPE_SHARED, active.rank)
-    first = shared.bcast(active.rank)
-    colour = first if node_size is None else first + shared.rank // node_size
-    order = sorted(range(active.size), key=active.allgather(colour).__getitem__)
-    comm = active.Split(0, order.index(active.rank))
-    node = comm.Split(colour, comm.rank)
-    shared.Free()
-    active.Free()
-    return comm, node

@@ -9,6 +9,7 @@ from .data import store
 from .data.bundled import BUNDLED
 from .data.make import make_bundled
 from .errors import CheckpointError, UsageError
+from .grid import Grid
 from .options import Train, flag
 from .watch import Watchdog
 
@@ -73,7 +74,7 @@ def open_data(options, comm):
 def _run(options, comm, found=None):
     with Watchdog(comm, options.hang_after) as watchdog:
         source = open_data(options, comm)
-        with mpi.freeing(mpi.Grid(comm, options.workers)) as grid:
+        with mpi.freeing(Grid(comm, options.workers)) as grid:
             if grid.idle:
                 return None
             course = Course(options, grid, source, watchdog)
