@@ -10,8 +10,8 @@ from . import checkpoint, config, journal, loop, model, mpi, report
 from .assemble import assemble
 from .clock import Clock
 from .console import Console, Silent
+from .data import plan
 from .data.load import load
-from .data.plan import Disjoint
 from .errors import Refusal
 from .hooks import Hooks, Poll, Save, Scene, Syncs
 from .models import build
@@ -28,8 +28,7 @@ class Course:
         with mpi.together(grid.comm):
             local = options.strategy != "sync" or options.workers == 1
             self.objective = build(options, source.header, local=local)
-            n, batch = source.rows["train"], options.batch_size
-            self.plan = Disjoint(n, options.workers, batch, seed=options.seed)
+            self.plan = plan.build(options, source.rows["train"])
             self.data = load(
                 grid,
                 source,
@@ -134,18 +133,22 @@ class Course:
         weights = self.parts.store.consensus(record["step"])
         seconds = max(record["seconds"], 1e-9)
         kept = {key: value for key, value in record.items() if key != "event"}
-        return kept | {
-            "ranks": ranks,
-            "workers": self.grid.workers,
-            "epochs": kept.pop("epoch"),
-            "steps": kept.pop("step"),
-            "samples_per_second": record["samples"] / seconds,
-            "reason": reason or "epochs",
-            "exit": 0,
-            "weights_sha256": hashlib.sha256(
-                weights.astype("<f8").tobytes()
-            ).hexdigest(),
-        }
+        return (
+            kept
+            | self.parts.store.facts()
+            | {
+                "ranks": ranks,
+                "workers": self.grid.workers,
+                "epochs": kept.pop("epoch"),
+                "steps": kept.pop("step"),
+                "samples_per_second": record["samples"] / seconds,
+                "reason": reason or "epochs",
+                "exit": 0,
+                "weights_sha256": hashlib.sha256(
+                    weights.astype("<f8").tobytes()
+                ).hexdigest(),
+            }
+        )
 
     def _leave(self, scene, summary):
         """Write model, summary and picture, and say what came out, on rank 0."""

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mpipgd import Grid, loop
+from mpipgd import Grid, config, loop
 from mpipgd.assemble import assemble
 from mpipgd.clock import Clock
 from mpipgd.options import Train
 from mpipgd.data.layout import Header
 from mpipgd.data.load import Part
-from mpipgd.data.plan import Disjoint
+from mpipgd.data import plan as plans
 from mpipgd.data.rows import with_ones
 from mpipgd.models import build
 
@@ -85,14 +85,15 @@ def descend(comm, header, X, y, *, plan=None, **options):
     local = options.strategy != "sync"
     objective = build(options, header, local=local)
     workers = options.workers or comm.size
-    plan = plan or Disjoint(len(y), workers, options.batch_size, seed=options.seed)
+    options = config.replace(options, workers=workers)
+    plan = plan or plans.build(options, len(y))
     grid = Grid(comm, workers)
     weights = None
     if not grid.idle:
-        lo, hi = plan.bounds(grid.first)[0], plan.bounds(grid.last - 1)[1]
+        lo, hi = plan.span(grid.first, grid.last)
         mine = with_ones(X[lo:hi]) if objective.intercept else X[lo:hi]
-        bounds = [plan.bounds(k)[0] - lo for k in range(grid.first, grid.last)]
-        part = Part(mine, objective.targets(y[lo:hi]), [*bounds, hi - lo])
+        shares = [plan.share(k) for k in range(grid.first, grid.last)]
+        part = Part(mine, objective.targets(y[lo:hi]), lo, shares)
         parts = assemble(options, grid, plan, objective, part, Clock())
         state = parts.transform.init(parts.store.pull())
         last = loop.train(

@@ -7,25 +7,27 @@ import numpy as np
 
 from .. import mpi
 from .layout import PARTS, Header
+from .plan import share
 from .rows import slice_rows, with_ones
 from .standardize import standardize, statistics
 
 
 @dataclass
 class Part:
-    """Rows of the hosted workers, one after the other.
+    """The rows that the hosted workers need, in the order of the whole set.
 
-    X (n, width) dense or CSR, y (n,), and bounds (hosted + 1,): the i-th worker of
-    this rank has the rows bounds[i] … bounds[i + 1] - 1.
+    X (n, width) dense or CSR, y (n,); `first` is the number of its first row in the
+    whole set, and `shares` are the (first, end) of the hosted workers' even shares.
     """
 
     X: object
     y: np.ndarray
-    bounds: list
+    first: int
+    shares: list
 
     def of(self, i):
-        """Return X and y of the i-th hosted worker."""
-        lo, hi = self.bounds[i : i + 2]
+        """Return X and y of the i-th hosted worker's share."""
+        lo, hi = (row - self.first for row in self.shares[i])
         return slice_rows(self.X, lo, hi), self.y[lo:hi]
 
 
@@ -48,19 +50,21 @@ def load(grid, source, plan, objective, *, standardized, clock):
     Test rows are cut evenly over the workers, so that scores too depend on those alone.
     """
     began = perf_counter()
-    m, workers = source.rows["test"], plan.workers
-    bounds = {"train": plan.bounds}
-    bounds |= (
-        {"test": lambda k: (k * m // workers, (k + 1) * m // workers)} if m else {}
-    )
+    hosted = range(grid.first, grid.last)
+    needed = {"train": (plan.span(grid.first, grid.last), map(plan.share, hosted))}
+    if m := source.rows["test"]:
+        shares = [share(m, plan.workers, k) for k in hosted]
+        needed["test"] = (shares[0][0], shares[-1][1]), shares
     with mpi.together(grid.comm):
         parts = {
-            name: read(grid, source, name, b, objective) for name, b in bounds.items()
+            name: Part(*read_rows(source, name, *span, objective), span[0], [*shares])
+            for name, (span, shares) in needed.items()
         }
     source.close()
     header, scaling = source.header, None
     if header.classes:
-        source.verify_classes(grid.comm, *class_counts(parts, header.n_classes))
+        counts = class_counts(parts, grid.hosted, header.n_classes)
+        source.verify_classes(grid.comm, *counts)
     if standardized and not header.sparse:
         scaling = statistics(grid, parts["train"], header.n_features)
         for part in parts.values():
@@ -71,21 +75,13 @@ def load(grid, source, plan, objective, *, standardized, clock):
     return Dataset(header, parts["train"], parts.get("test"), scaling)
 
 
-def class_counts(parts, classes):
-    """Return how many of this rank's rows are of each class, for train and for test."""
-    none = np.zeros(classes, np.int64)
-    return [
-        np.bincount(parts[name].y, minlength=classes) if name in parts else none
-        for name in PARTS
-    ]
-
-
-def read(grid, source, name, bounds, objective):
-    """Read a part's rows that `bounds(worker)` -> (first, last) gives the workers."""
-    ranges = [bounds(worker) for worker in range(grid.first, grid.last)]
-    lo, hi = ranges[0][0], ranges[-1][1]
-    X, y = read_rows(source, name, lo, hi, objective)
-    return Part(X, y, [first - lo for first, _ in ranges] + [hi - lo])
+def class_counts(parts, hosted, classes):
+    """Return how many rows of this rank's shares are of each class, train and test."""
+    counts = np.zeros((len(PARTS), classes), np.int64)
+    for count, name in zip(counts, PARTS):
+        for i in range(hosted if name in parts else 0):
+            count += np.bincount(parts[name].of(i)[1], minlength=classes)
+    return counts
 
 
 def read_rows(source, name, lo, hi, objective):

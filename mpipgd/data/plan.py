@@ -1,40 +1,53 @@
 """Which rows a worker reads at which step: a function of the workers alone."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from ..errors import DataError
 
 
-class Disjoint:
-    """Each worker owns an equal, contiguous part of the rows, in its own random order.
+def share(rows, workers, worker):
+    """Return the first row of a worker's even share of `rows`, and its end."""
+    return worker * rows // workers, (worker + 1) * rows // workers
 
-    Worker k of W owns the rows ⌊kn/W⌋ … ⌊(k+1)n/W⌋-1. Every worker takes the same
-    number of steps an epoch, ⌈rows of the largest / batch_size⌉, and its rows are cut
-    evenly among them, so that a step has at most `batch_size` rows.
+
+class Plan:
+    """The rows of W workers, cut into the same number of steps for all of them.
+
+    Every worker takes ⌈rows of the largest / batch_size⌉ steps an epoch, and its rows
+    are cut evenly among them, so that a step has at most `batch_size` rows. `sizes`
+    (W,): rows of each worker. The rows are numbered 0 … rows-1 over the whole set.
     """
 
-    def __init__(self, rows, workers, batch_size, *, seed=0, where="train/X"):
-        if rows < workers:
-            raise DataError(
-                f"{where} holds {rows} rows; {workers} workers need at least {workers}"
-            )
-        self.rows, self.workers, self.seed = rows, workers, seed
-        self.sizes = np.diff([self.bounds(k)[0] for k in range(workers + 1)])
-        self.batch_size = min(batch_size, -(-rows // workers))
-        self.steps = -(-(-(-rows // workers)) // self.batch_size)
+    def __init__(self, rows, workers, batch_size, *, sizes, seed=0):
+        self.rows, self.workers, self.seed, self.sizes = rows, workers, seed, sizes
+        largest = int(sizes.max())
+        self.batch_size = min(batch_size, largest)
+        self.steps = -(-largest // self.batch_size)
 
-    def bounds(self, worker):
-        """Return the first row that a worker owns and the one after its last."""
-        n, w = self.rows, self.workers
-        return worker * n // w, (worker + 1) * n // w
+    def share(self, worker):
+        """Return the first row of a worker's even share of all rows, and its end.
+
+        For what is done once with every row: moments, losses, scores.
+        """
+        return share(self.rows, self.workers, worker)
+
+    def span(self, first, last):
+        """Return the first row that the workers first … last-1 need, and the end."""
+        return 0, self.rows
 
     def order(self, epoch, worker):
-        """Return the rows of a worker in the order of an epoch, counted from its first.
+        """Return the rows of a worker in the order of an epoch.
 
         The stream is keyed by (seed, epoch, worker), so nothing needs to be stored.
         """
         stream = np.random.default_rng([self.seed, epoch, worker])
-        return stream.permutation(self.sizes[worker])
+        return self.owned(worker, stream.permutation(self.sizes[worker]))
+
+    def owned(self, worker, places):
+        """Return the row numbers at some places among a worker's own rows."""
+        return places
 
     def cuts(self, worker):
         """Return (steps+1,) positions in the order at which steps begin and end."""
@@ -54,3 +67,61 @@ class Disjoint:
         (e, f), (s, t) = np.divmod([first, last], self.steps)
         n = self.sizes
         return (f - e) * n + n * t // self.steps - n * s // self.steps
+
+
+class Disjoint(Plan):
+    """Each worker owns an equal, contiguous part of the rows: its share."""
+
+    def __init__(self, rows, workers, batch_size, *, seed=0, where="train/X"):
+        if rows < workers:
+            raise DataError(
+                f"{where} holds {rows} rows; {workers} workers need at least {workers}"
+            )
+        ends = rows * np.arange(workers + 1) // workers
+        super().__init__(rows, workers, batch_size, sizes=np.diff(ends), seed=seed)
+
+    def span(self, first, last):
+        return self.share(first)[0], self.share(last)[0]
+
+    def owned(self, worker, places):
+        return self.share(worker)[0] + places
+
+
+class Sample(Plan):
+    """Each worker owns a random part of the rows; the parts of workers overlap.
+
+    fraction × rows, rounded,, drawn without replacement by a stream keyed by (seed,
+    worker). A fraction of 1 gives every worker a full copy.
+    Source: Zinkevich et al. 2010, algorithm 3, draws the workers' parts at random.
+    """
+
+    def __init__(self, rows, workers, batch_size, *, fraction, seed=0):
+        self.fraction = fraction
+        sizes = np.full(workers, max(1, round(fraction * rows)))
+        super().__init__(rows, workers, batch_size, sizes=sizes, seed=seed)
+        self._rows_of = lru_cache(maxsize=None)(self._drawn)
+
+    def _drawn(self, worker):
+        # four words, the last not 0: apart from every (seed, epoch, worker)
+        stream = np.random.default_rng([self.seed, 0, worker, 1])
+        drawn = stream.permutation(self.rows)[: self.sizes[worker]]
+        return np.sort(drawn)
+
+    def owned(self, worker, places):
+        return self._rows_of(worker)[places]
+
+
+SPLITS = {  # name -> (options, rows) -> plan
+    "disjoint": lambda o, n: Disjoint(n, o.workers, o.batch_size, seed=o.seed),
+    "replicate": lambda o, n: Sample(
+        n, o.workers, o.batch_size, fraction=1.0, seed=o.seed
+    ),
+    "sample": lambda o, n: Sample(
+        n, o.workers, o.batch_size, fraction=o.fraction, seed=o.seed
+    ),
+}
+
+
+def build(options, rows):
+    """Return the plan for so many rows; DataError where they do not go round."""
+    return SPLITS[options.split](options, rows)

@@ -11,7 +11,7 @@ BLOCK_ROWS = 4096
 
 def moments(X):
     """Return rows, means and sums of squared deviations of the columns of X (n, d)."""
-    mean = X.mean(axis=0, dtype=np.float64)
+    mean = X.mean(axis=0, dtype=np.float64) if len(X) else np.zeros(X.shape[1])
     return len(X), mean, np.square(X - mean).sum(axis=0)
 
 
@@ -21,6 +21,8 @@ def merge(a, b):
     M = M_a + M_b + (m_b - m_a)² n_a n_b / n
     """
     (n_a, m_a, s_a), (n_b, m_b, s_b) = a, b
+    if not n_a or not n_b:
+        return a if n_a else b
     n, delta = n_a + n_b, m_b - m_a
     return n, m_a + delta * (n_b / n), s_a + s_b + delta**2 * (n_a * n_b / n)
 
@@ -40,7 +42,7 @@ def statistics(grid, part, width):
 def of_worker(X):
     """Return the moments of one worker's rows, merged block by block."""
     blocks = [moments(X[i : i + BLOCK_ROWS]) for i in range(0, len(X), BLOCK_ROWS)]
-    return reduce(merge, blocks)
+    return reduce(merge, blocks, (0, 0.0, 0.0))
 
 
 def standardize(X, mean, deviation):

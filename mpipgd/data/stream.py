@@ -20,8 +20,7 @@ class Batches:
     def _begin(self, epoch):
         self.epoch = epoch
         self.order = [
-            self.plan.order(epoch, worker) + first
-            for worker, first in zip(self.workers, self.part.bounds)
+            self.plan.order(epoch, worker) - self.part.first for worker in self.workers
         ]
 
     def __call__(self, weights, step):
@@ -35,10 +34,11 @@ class Batches:
             gradient(w, X, y, order[cuts[s] : cuts[s + 1]], self.sums[i])
         return self.sums
 
-    def descend(self, weights, step, until, rates):
+    def descend(self, weights, step, until, rates, taken):
         """Take the plain-SGD steps `step` … `until`-1 in place, compiled.
 
-        Only for workers that need nobody between the steps; `rates` are theirs.
+        Only for workers that need nobody between the steps; `rates` are theirs, and
+        `taken` is the pass, called as `objective.descend`.
         """
         while step < until:
             epoch, s = divmod(step, self.plan.steps)
@@ -47,7 +47,5 @@ class Batches:
             many = min(until - step, self.plan.steps - s)
             for w, order, cuts in zip(weights, self.order, self.cuts):
                 steps = np.array(cuts[s : s + many + 1])
-                self.objective.descend(
-                    w, self.part.X, self.part.y, order, steps, rates[:many]
-                )
+                taken(w, self.part.X, self.part.y, order, steps, rates[:many])
             step, rates = step + many, rates[many:]
