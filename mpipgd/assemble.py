@@ -27,6 +27,7 @@ class Assembly:
 
     def free(self):
         """Free what the ranks share; collective."""
+        self.store.free()
         self.total.free()
 
 
@@ -48,12 +49,12 @@ def assemble(options, grid, plan, objective, train, clock):
     )
     weights = objective.init(np.random.default_rng([options.seed, 0]))
     descent = optimizer(options, objective, rate)
-    parts = Parts(options, grid, plan, steps, weights, descent, vectors)
-    transform, store = STRATEGIES[options.strategy](parts)
+    fast = plain_sgd(options) and objective.compiled
+    args = options, grid, plan, steps, weights, descent, vectors, fast, train
+    transform, store = STRATEGIES[options.strategy](Parts(*args))
     batches = Batches(objective, plan, train, range(grid.first, grid.last))
-    descend = None
-    if store.alone and plain_sgd(options) and objective.compiled:
-        descend = compiled(batches, rate)
+    taken = store.descent(objective) if fast else None
+    descend = taken and compiled(batches, rate, taken)
     return Assembly(steps, rate, batches, transform, store, descend, vectors)
 
 
@@ -91,11 +92,11 @@ def plain_sgd(options):
     return options.optimizer == "sgd" and not clipped and options.kernels != "numpy"
 
 
-def compiled(batches, rate):
-    """Return descend(weights, step, until): the compiled pass at the rates due."""
+def compiled(batches, rate, taken):
+    """Return descend(weights, step, until): a compiled pass at the rates due."""
 
     def descend(weights, step, until):
         rates = np.asarray(rate(np.arange(step, until)), dtype=np.float64)
-        batches.descend(weights, step, until, rates)
+        batches.descend(weights, step, until, rates, taken)
 
     return descend

@@ -93,35 +93,35 @@ def tidy(folder, best):
             path.unlink(missing_ok=True)
 
 
-def gather(grid, rows, replicated):
-    """Return on rank 0 the rows (W, …) of all workers, or its one row; else None."""
-    if not replicated:
-        return rows
-    parts = grid.comm.gather(np.ascontiguousarray(rows))
-    return None if parts is None else np.concatenate(parts)
+def named(store, state):
+    """Return name -> array: those with a row a hosted worker, those alike; collective.
+
+    `state` is the transform's, path -> array.
+    """
+    state = {f"state/{key}": array for key, array in state.items()}
+    own = {k: a for k, a in state.items() if store.each and a.ndim > 0}
+    alike = {key: state[key] for key in state.keys() - own.keys()}
+    return own | store.own(), alike | store.alike()
 
 
 def collect(grid, store, state):
-    """Return on rank 0 the named arrays of weights and transform state; collective."""
-    named = {"weights": store.weights, **{f"state/{k}": a for k, a in state.items()}}
-    return {
-        key: gather(grid, array, store.replicated and array.ndim > 0)
-        for key, array in named.items()
-    }
+    """Return on rank 0 the arrays of a run, with a row for each worker; collective."""
+    own, alike = named(store, state)
+    for key in sorted(own):
+        parts = grid.comm.gather(np.ascontiguousarray(own[key]))
+        own[key] = parts and np.concatenate(parts)
+    return own | alike
 
 
 def restore(path, grid, store, state):
-    """Fill weights and transform state from a checkpoint that verified, in place."""
-    named = {"weights": store.weights, **{f"state/{k}": a for k, a in state.items()}}
+    """Fill a run's arrays in place from a checkpoint that verified; collective."""
+    own, alike = named(store, state)
     with h5py.File(path, "r") as file:
-        for key, array in named.items():
-            many = store.replicated and array.ndim > 0
-            rows = grid.workers if many else len(array) if array.ndim else None
-            shape = array.shape if rows is None else (rows, *array.shape[1:])
+        for key, array in (own | alike).items():
+            shape = (grid.workers, *array.shape[1:]) if key in own else array.shape
             found = file[key].shape if key in file else None
             if found != shape:
                 raise CheckpointError(
                     f"{path}: {key} has shape {found}, expected {shape}"
                 )
-            share = slice(grid.first, grid.last) if many else ()
-            array[...] = file[key][share]
+            array[...] = file[key][slice(grid.first, grid.last) if key in own else ()]

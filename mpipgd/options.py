@@ -107,7 +107,7 @@ class Train:
     strategy: str = _workers(
         "sync",
         "how the workers descend together",
-        choices=("sync", "average", "oneshot"),
+        choices=("sync", "average", "oneshot", "elastic", "gossip", "hogwild", "async"),
     )
     workers: int | None = _workers(
         None,
@@ -116,6 +116,14 @@ class Train:
         low=1,
     )
     batch_size: int = _workers(32, "rows that a worker takes a step", low=1)
+    split: str = _workers(
+        "disjoint",
+        "rows of a worker: an equal part, a copy of all, or a random --fraction",
+        choices=("disjoint", "replicate", "sample"),
+    )
+    fraction: float = _workers(
+        0.5, "share of the rows that a worker samples (split sample)", low=0, high=1
+    )
     n_sync: int = _workers(
         10,
         "averagings of the whole run, the last one included (average)",
@@ -123,9 +131,48 @@ class Train:
     )
     sync_every: int | None = _workers(
         None,
-        "steps between averagings, instead of --n-sync (average)",
+        "steps between meetings: average, instead of --n-sync; elastic, 10 if not "
+        "given; gossip, 1; hogwild between nodes, an epoch",
         low=1,
     )
+    sync_until: float = _workers(
+        0.0,
+        "epochs in which workers meet at every step, before others (average)",
+        low=0,
+    )
+    outer_lr: float = _workers(
+        1.0, "step of the outer optimizer from model to average (average)", low=0
+    )
+    outer_momentum: float = _workers(
+        0.0, "momentum of the outer optimizer (average)", low=0, high=1
+    )
+    outer_nesterov: bool = _workers(
+        False, "take the outer momentum as Nesterov's (average)"
+    )
+    pull: float | None = _workers(
+        None,
+        "share of its way to the centre that a worker is pulled (elastic; default: 1 / "
+        "workers)",
+        low=0,
+        high=1,
+    )
+    topology: str = _workers(
+        "ring",
+        "who averages with whom (gossip)",
+        choices=("ring", "torus", "complete"),
+    )
+    chunk_size: int = _workers(
+        64, "rows between two folds into the shared vector (hogwild)", low=1
+    )
+    servers: int = _workers(
+        1, "ranks over which the shared vector is split (async)", low=1
+    )
+    max_staleness: int | None = _workers(
+        None,
+        "steps that a worker may be ahead of the slowest one; 0: as sync (async)",
+        low=0,
+    )
+    damping: bool = _workers(False, "divide an update by 1 + its staleness (async)")
     reduction: str = _workers(
         "fixed",
         "sum in the fixed order, or as the MPI library likes",
@@ -148,6 +195,9 @@ class Train:
     seed: int = _run(0, "of the first weights and the order of the rows", low=0)
     run: str | None = _run(None, "the run folder (default: runs/TIME-DATA-STRATEGY)")
     eval_every: int = _run(1, "epochs between evaluations", low=1)
+    worker_scores: bool = _run(
+        False, "score each worker's own model, too, at every evaluation"
+    )
     checkpoint_every: str = _run("1", "epochs between checkpoints, or steps as in 500s")
     hang_after: float = _run(
         600.0,

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from .exchange import each_mean, mean
-from .stores import One, Replicas
-from .transforms import chain
+from .stores.gossip import Gossip
+from .stores.one import One
+from .stores.replicas import Elastic, Replicas
+from .transforms import OPTIMIZERS, chain
 
 
 @dataclass(frozen=True)
@@ -21,32 +23,77 @@ class Parts:
     weights: np.ndarray  # (size,) the first ones, the same on all ranks
     optimizer: Any  # mean gradient -> update, with its penalties, clips and rates
     total: Any  # sum over the workers
+    compiled: bool  # are updates plain SGD that a compiled pass takes?
+    train: Any  # this rank's rows
+
+    def alone(self):
+        """Return the transform of workers that each descend by themselves."""
+        hosted = range(self.grid.first, self.grid.last)
+        return chain(each_mean(self.plan.counts(hosted)), self.optimizer)
+
+    def due(self, default):
+        """Return due(step) of a meeting every --sync-every steps, or `default`."""
+        return every_steps(self.options.sync_every or default)
 
 
 def sync(parts):
-    """synchronous SGD: every step takes the mean gradient of all workers"""
+    """every step takes the mean gradient of all workers (synchronous SGD)"""
     average_gradient = mean(parts.total, parts.plan.totals())
     store = One(parts.weights, alone=parts.plan.workers == 1)
     return chain(average_gradient, parts.optimizer), store
 
 
 def average(parts):
-    """each worker descends alone; the models are averaged --n-sync times"""
-    every, n_sync = parts.options.sync_every, parts.options.n_sync
-    due = every_steps(every) if every else evenly(n_sync, parts.steps)
-    return _averaged(parts, due)
+    """each worker descends alone; the models are averaged --n-sync times in the run, or
+    every --sync-every steps; --outer-lr, --outer-momentum make the average a step of a
+    second optimizer (SlowMo, DiLoCo), --sync-until EPOCH meets at every step before
+    (post-local SGD)"""
+    options, first = parts.options, switch(parts)
+    every, n_sync = options.sync_every, options.n_sync
+    due = every_steps(every) if every else evenly(n_sync, parts.steps - first)
+    return _averaged(parts, after(first, due), outer=outer(options), since=first)
 
 
 def oneshot(parts):
-    """each worker descends alone; the models are averaged once, at the end"""
+    """each worker descends alone; the models are averaged once, at the end (Zinkevich
+    et al. 2010)"""
     return _averaged(parts, evenly(1, parts.steps))
 
 
-def _averaged(parts, due):
-    grid, plan = parts.grid, parts.plan
-    own_mean = each_mean(plan.counts(range(grid.first, grid.last)))
-    store = Replicas(parts.weights, parts.total, plan, due)
-    return chain(own_mean, parts.optimizer), store
+def elastic(parts):
+    """each worker descends alone; every --sync-every steps (10) the models and a centre
+    pull at each other, --pull of the way (EASGD, Zhang et al. 2015)"""
+    grid, options = parts.grid, parts.options
+    pull = 1 / grid.workers if options.pull is None else options.pull
+    args = parts.weights, parts.total, parts.plan, parts.due(10)
+    return parts.alone(), Elastic(*args, pull=pull, kept=options.worker_scores)
+
+
+def gossip(parts):
+    """each worker descends alone; every --sync-every steps (1) it averages with its
+    neighbours on a --topology ring, torus or complete (D-PSGD, Lian et al. 2017)"""
+    args = parts.weights, parts.total, parts.plan, parts.due(1)
+    return parts.alone(), Gossip(*args, topology=parts.options.topology)
+
+
+def _averaged(parts, due, **more):
+    more |= {"kept": parts.options.worker_scores}
+    store = Replicas(parts.weights, parts.total, parts.plan, due, **more)
+    return parts.alone(), store
+
+
+def outer(options):
+    """Return the optimizer of averages, or None: the next model is the average."""
+    lr, momentum = options.outer_lr, options.outer_momentum
+    if (lr, momentum) == (1, 0):
+        return None
+    name = "nesterov" if options.outer_nesterov else "momentum"
+    return OPTIMIZERS[name](lambda t: np.full(np.shape(t), lr), momentum=momentum)
+
+
+def switch(parts):
+    """Return the step after which the workers no longer meet at every one."""
+    return min(round(parts.options.sync_until * parts.plan.steps), parts.steps)
 
 
 def evenly(n_sync, steps):
@@ -64,4 +111,10 @@ def every_steps(every):
     return lambda step: (step // every + 1) * every
 
 
-STRATEGIES = {recipe.__name__: recipe for recipe in (sync, average, oneshot)}
+def after(first, due):
+    """Return due(step) of a meeting at every step up to `first`, then as `due`."""
+    return lambda step: step + 1 if step < first else first + due(step - first)
+
+
+RECIPES = (sync, average, oneshot, elastic, gossip)
+STRATEGIES = {recipe.__name__.rstrip("_"): recipe for recipe in RECIPES}

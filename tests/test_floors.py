@@ -9,9 +9,9 @@ PACKAGE = Path(__file__).parents[1] / "mpipgd"
 FLOORS = [
     "errors tree weights loop atomic clock shared",
     "launch mpi options transforms schedules data.rows",
-    "config progress watch sums models.* data.plan data.layout data.check",
+    "grid config progress watch sums models.* data.plan data.layout data.check",
     "exchange",
-    "stores checkpoint journal console data.*",
+    "stores.* checkpoint journal console data.*",
     "strategies scores",
     "hooks assemble model report",
     "course",

@@ -29,6 +29,22 @@ VARIANTS = [
     {"workers": 100, "batch_size": 64, "optimizer": "nesterov", "lr": 0.01},
     {"dtype": "float32", "kernels": "numba"},
     {"tol": 0.05, "patience": 1, "epochs": 20},
+    {"strategy": "average", "outer_momentum": 0.5, "outer_lr": 0.8, "sync_until": 0.5},
+    {"strategy": "average", "outer_momentum": 0.9, "outer_nesterov": True},
+    {"strategy": "average", "n_sync": 4, "worker_scores": True, "workers": 5},
+    {"strategy": "elastic", "optimizer": "momentum", "pull": 0.3, "lr": 0.01},
+    {"strategy": "gossip", "topology": "torus", "workers": 12, **MODELS["mlp"]},
+    {"strategy": "gossip", "topology": "complete", "workers": 5, "sync_every": 3},
+]
+VARIANTS += [
+    {"strategy": strategy, "split": split}
+    for strategy in ("sync", "average", "oneshot", "elastic", "gossip")
+    for split in ("disjoint", "replicate", "sample")
+    if split != "disjoint" or strategy in ("elastic", "gossip")
+]
+VARIANTS += [
+    {"strategy": strategy, "split": "sample", "fraction": 0.1, "workers": 100}
+    for strategy in ("average", "elastic", "gossip")
 ]
 
 

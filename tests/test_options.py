@@ -5,12 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpipgd import cli, config
+from mpipgd.data.plan import SPLITS
 from mpipgd.errors import UsageError
 from mpipgd.models import MODELS, PENALTIES
 from mpipgd.models.losses import LOSSES
 from mpipgd.models.mlp import ACTIVATIONS
 from mpipgd.options import Train, fields
 from mpipgd.schedules import SCALINGS, SCHEDULES
+from mpipgd.stores.gossip import TOPOLOGIES
 from mpipgd.strategies import STRATEGIES
 from mpipgd.sums import REDUCTIONS
 from mpipgd.transforms import OPTIMIZERS
@@ -24,6 +26,8 @@ TABLES = {
     "schedule": SCHEDULES,
     "lr_scaling": SCALINGS,
     "strategy": STRATEGIES,
+    "split": SPLITS,
+    "topology": TOPOLOGIES,
     "reduction": REDUCTIONS,
 }
 

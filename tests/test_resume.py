@@ -17,6 +17,12 @@ MORE = {
     "sync": ["--optimizer", "adam", "--lr", "0.01"],
     "average": ["--strategy", "average", "--n-sync", "7", "--optimizer", "momentum"],
     "oneshot": ["--strategy", "oneshot", "--model", "mlp", "--hidden", "24"],
+    "outer": [
+        *("--strategy", "average", "--sync-every", "50", "--sync-until", "9"),
+        *("--outer-momentum", "0.7", "--outer-nesterov", "--split", "sample"),
+    ],
+    "elastic": ["--strategy", "elastic", "--sync-every", "30", "--optimizer", "adam"],
+    "gossip": ["--strategy", "gossip", "--topology", "torus", "--sync-every", "3"],
 }
 COMMON = ["--workers", "5", "--batch-size", "4", "--epochs", "60", "--lr", "0.02"]
 COMMON += ["--checkpoint-every", "97s", "--eval-every", "3", "--kernels", "numpy"]
@@ -71,7 +77,15 @@ def wait_for(folder, events, process):
 
 
 @pytest.mark.parametrize(
-    "name, events, ranks", [("sync", 4, 3), ("average", 9, 1), ("oneshot", 6, 4)]
+    "name, events, ranks",
+    [
+        ("sync", 4, 3),
+        ("average", 9, 1),
+        ("oneshot", 6, 4),
+        ("outer", 20, 4),
+        ("elastic", 6, 1),
+        ("gossip", 9, 3),
+    ],
 )
 def test_signal_then_resume_equals_straight_on(wine, tmp_path, name, events, ranks):
     folder = tmp_path / "run"

@@ -1,16 +1,13 @@
-"""Where the weights live, and when the workers meet."""
+"""One vector of weights for all workers: the verbs of every store."""
 
 import math
-
-import numpy as np
-
-from .exchange import finite
 
 
 class One:
     """One replica for all workers: every rank holds the same (1, size) weights."""
 
-    replicated = False  # a replica of its own for every worker?
+    drifting = False  # has every worker a replica of its own?
+    each = False  # is there an update, and a state of the transform, for each worker?
 
     def __init__(self, weights, *, alone=False):
         self.weights = weights[None].copy()
@@ -24,6 +21,13 @@ class One:
         """Add an update of the same shape."""
         self.weights += update
 
+    def descent(self, objective):
+        """Return the objective's compiled pass over many steps, where they need nobody.
+
+        It is called as `objective.descend` on the rows of `pull`; None: step by step.
+        """
+        return objective.descend if self.alone and objective.compiled else None
+
     def next(self, step):
         """Return the step at which the workers meet next: never, as they never part."""
         return math.inf
@@ -36,56 +40,30 @@ class One:
         """Return the one model (size,) there is after `step` updates; collective."""
         return self.weights[0]
 
+    def replicas(self, step):
+        """Return the models of the hosted workers (hosted, size), or None without any.
+
+        Where an averaging fell on this step, those just before it.
+        """
+        return None
+
     def finish(self, step):
         """Leave every replica at the consensus; collective."""
 
-    def restore(self, step):
-        """Go on after `step` updates with weights that were filled in."""
+    def own(self):
+        """Return name -> array with a row a hosted worker, for checkpoints."""
+        return {}
 
-
-class Replicas(One):
-    """A replica a worker, averaged when due, weighted by the rows since the last time.
-
-    w = Σ_k n_k w_k / Σ_k n_k. `due(step)` names the next averaging after a step.
-    Source: McDonald et al. 2010, §3 (iterative parameter mixing); averaged once, at
-    the end, it is Zinkevich et al. 2010, algorithm 3.
-    """
-
-    replicated = alone = True
-
-    def __init__(self, weights, total, plan, due):
-        self.weights = np.repeat(weights[None], total.grid.hosted, axis=0)
-        self.total, self.plan, self.next = total, plan, due
-        self.met = 0  # the step of the last averaging
-
-    def settle(self, step):
-        if self.next(self.met) != step:
-            return False
-        self.weights[...] = self.consensus(step)
-        self.met = step
-        return True
-
-    def consensus(self, step):
-        if step == self.met:
-            return self.weights[0].copy()
-        grid = self.total.grid
-        rows = self.plan.read(self.met, step)
-        rows //= max(1, np.gcd.reduce(rows))  # equal workers: a plain mean, exactly
-        mine = rows[grid.first : grid.last, None].astype(self.weights.dtype)
-        mean = self.total(self.weights * mine) / self.weights.dtype.type(rows.sum())
-        finite(mean.dot(mean), step - 1, self.plan.steps)
-        return mean
-
-    def finish(self, step):
-        self.weights[...] = self.consensus(step)
-        self.met = step
+    def alike(self):
+        """Return name -> array that is the same on all ranks; collective."""
+        return {"weights": self.weights}
 
     def restore(self, step):
-        self.met = self.last(step)
+        """Go on after `step` updates with arrays that were filled in; collective."""
 
-    def last(self, step):
-        """Return the step of the last averaging at or before `step`."""
-        met = 0
-        while (due := self.next(met)) <= step:
-            met = due
-        return met
+    def facts(self):
+        """Return what the summary of a run says of the store; collective."""
+        return {}
+
+    def free(self):
+        """Free what the ranks share; collective."""
