@@ -1,6 +1,7 @@
 """From options to the parts of the loop: schedule, optimizer, strategy, store."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ class Assembly:
     store: Any
     descend: Any
     total: Any
+    warm: Any  # compile, or load, what the run will call
 
     def free(self):
         """Free what the ranks share; collective."""
@@ -55,7 +57,16 @@ def assemble(options, grid, plan, objective, train, clock):
     batches = Batches(objective, plan, train, range(grid.first, grid.last))
     taken = store.descent(objective) if fast else None
     descend = taken and compiled(batches, rate, taken)
-    return Assembly(steps, rate, batches, transform, store, descend, vectors)
+    warm = partial(warmed, objective, train, taken)
+    return Assembly(steps, rate, batches, transform, store, descend, vectors, warm)
+
+
+def warmed(objective, train, taken):
+    """Call the compiled passes of a run on no rows."""
+    objective.warm(train.X, train.y)
+    if taken:
+        w, none = np.zeros(objective.size, objective.dtype), np.empty(0, np.int64)
+        taken(w, train.X, train.y, none, np.zeros(1, np.int64), np.empty(0))
 
 
 def learning_rate(options, plan, objective):

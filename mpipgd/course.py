@@ -41,7 +41,7 @@ class Course:
         self.parts = assemble(
             options, grid, self.plan, self.objective, rows, self.clock
         )
-        mpi.first_alone(grid.node, lambda: self.objective.warm(rows.X, rows.y))
+        mpi.first_alone(grid.node, self.parts.warm)
 
     def go(self, found, *, ranks):
         """Train to the end or until a hook says stop; return the summary.

@@ -7,6 +7,7 @@ import numpy as np
 
 from .exchange import each_mean, mean
 from .stores.gossip import Gossip
+from .stores.hogwild import Hogwild
 from .stores.one import One
 from .stores.replicas import Elastic, Replicas
 from .transforms import OPTIMIZERS, chain
@@ -76,6 +77,17 @@ def gossip(parts):
     return parts.alone(), Gossip(*args, topology=parts.options.topology)
 
 
+def hogwild(parts):
+    """the ranks of a node add their updates to one shared vector, without locks and a
+    --chunk-size of rows at once; nodes average every --sync-every steps (Niu et al.
+    2011)"""
+    args = parts.weights, parts.total, parts.plan
+    every = parts.options.sync_every or parts.plan.steps
+    chunk = max(1, parts.options.chunk_size // parts.plan.batch_size)
+    rows = parts.train.X if parts.compiled else None
+    return parts.alone(), Hogwild(*args, every=every, chunk=chunk, rows=rows)
+
+
 def _averaged(parts, due, **more):
     more |= {"kept": parts.options.worker_scores}
     store = Replicas(parts.weights, parts.total, parts.plan, due, **more)
@@ -116,5 +128,5 @@ def after(first, due):
     return lambda step: step + 1 if step < first else first + due(step - first)
 
 
-RECIPES = (sync, average, oneshot, elastic, gossip)
+RECIPES = (sync, average, oneshot, elastic, gossip, hogwild)
 STRATEGIES = {recipe.__name__.rstrip("_"): recipe for recipe in RECIPES}

@@ -79,11 +79,24 @@ def problem(rows=240, features=6, classes=None, seed=3):
     return Header(task, features, classes=tuple(range(classes))), X, y
 
 
+def objective(w, X, y, alpha):
+    """Return the ridge objective of weights whose last is the intercept."""
+    residual = X @ w[:-1] + w[-1] - y
+    return 0.5 * np.mean(residual**2) + 0.5 * alpha * w[:-1] @ w[:-1]
+
+
+def ridge(X, y, alpha):
+    """Return the weights that minimise the objective."""
+    A = np.column_stack([X, np.ones(len(X))])
+    strength = np.diag([*[alpha * len(X)] * X.shape[1], 0.0])
+    return np.linalg.solve(A.T @ A + strength, A.T @ y)
+
+
 def descend(comm, header, X, y, *, plan=None, **options):
     """Train on arrays, without files or hooks; return the weights, on every rank."""
     options = Train(**{"lr": 0.05, "epochs": 3} | options)
     local = options.strategy != "sync"
-    objective = build(options, header, local=local)
+    model = build(options, header, local=local)
     workers = options.workers or comm.size
     options = config.replace(options, workers=workers)
     plan = plan or plans.build(options, len(y))
@@ -91,10 +104,10 @@ def descend(comm, header, X, y, *, plan=None, **options):
     weights = None
     if not grid.idle:
         lo, hi = plan.span(grid.first, grid.last)
-        mine = with_ones(X[lo:hi]) if objective.intercept else X[lo:hi]
+        mine = with_ones(X[lo:hi]) if model.intercept else X[lo:hi]
         shares = [plan.share(k) for k in range(grid.first, grid.last)]
-        part = Part(mine, objective.targets(y[lo:hi]), lo, shares)
-        parts = assemble(options, grid, plan, objective, part, Clock())
+        part = Part(mine, model.targets(y[lo:hi]), lo, shares)
+        parts = assemble(options, grid, plan, model, part, Clock())
         state = parts.transform.init(parts.store.pull())
         last = loop.train(
             parts.gradient, parts.transform, parts.store, NoHooks(),

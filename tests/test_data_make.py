@@ -207,3 +207,17 @@ def test_one_rank_that_cannot_write_refuses_on_all(comm, folder, monkeypatch):
     with pytest.raises(DataError, match="the disk is full") as caught:
         make(comm, "regression", folder / "out", **recipe)
     assert caught.value.agreed
+
+
+def test_skewed_columns_are_as_frequent_as_words():
+    recipe = Recipe("classification", rows=3000, features=500, density=0.04, skew=1.0)
+    X, _ = recipe.block(0, recipe.truth())
+    counts = np.sort(np.bincount(X.indices, minlength=500))[::-1]
+    assert abs(len(X.data) / 3000 - 20) < 1
+    assert counts[0] > 0.9 * 3000 and counts[300] < 0.05 * 3000
+    assert not np.array_equal(counts, np.bincount(X.indices, minlength=500))
+
+
+def test_a_skew_takes_few_columns_a_row():
+    with pytest.raises(UsageError, match="--skew 1.0 takes a --density"):
+        Recipe("classification", features=9, density=0.9, skew=1.0)

@@ -12,7 +12,7 @@ from mpipgd.strategies import STRATEGIES
 from mpipgd.sums import total
 from mpipgd.transforms import OPTIMIZERS
 
-from .support import descend, problem
+from .support import descend, objective, problem, ridge
 
 LONG = {"epochs": 60, "lr": 0.2, "schedule": "cosine", "batch_size": 20}
 CONVEX = {"penalty": "l2", "alpha": (0.1,), **LONG}
@@ -21,19 +21,6 @@ REACHES = {  # what a strategy needs beside, to come to the optimum
     "gossip": {"topology": "torus"},
     "oneshot": {"split": "replicate", "epochs": 20},
 }
-
-
-def objective(w, X, y, alpha):
-    """Return the ridge objective of weights whose last is the intercept."""
-    residual = X @ w[:-1] + w[-1] - y
-    return 0.5 * np.mean(residual**2) + 0.5 * alpha * w[:-1] @ w[:-1]
-
-
-def ridge(X, y, alpha):
-    """Return the weights that minimise the objective."""
-    A = np.column_stack([X, np.ones(len(X))])
-    strength = np.diag([*[alpha * len(X)] * X.shape[1], 0.0])
-    return np.linalg.solve(A.T @ A + strength, A.T @ y)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -10,6 +10,7 @@ HELP = {
     "check": "read everything: checksums, finite values, class numbers, structure",
 }
 MAKE_FIELDS = ("rows", "features", "classes", "noise", "informative", "density")
+MAKE_FIELDS += ("skew",)
 IMPORT_OPTIONS = ("task", "target", "ordinal", "drop", "missing", "header")
 IMPORT_OPTIONS += ("x_name", "y_name", "labels", "version", "dtype")
 
@@ -44,6 +45,7 @@ def _make_arguments(parser):
     add("--noise", type=float, help="spread of y, share of wrong labels, or of blobs")
     add("--informative", type=int, help="how many features matter (all)")
     add("--density", type=float, help="make X sparse, with this share of values")
+    add("--skew", type=float, help="columns of sparse X by frequency 1/rank^SKEW (0)")
     _common(parser)
 
 

@@ -24,8 +24,8 @@ def make(
     """Write a bundled or synthetic data set to OUT; collective.
 
     OUT is a file, or with several shards a folder. Synthetic sets take the fields of
-    `Recipe` (rows, features, classes, noise, informative, density, dtype); row i is
-    the same for every number of ranks and of files. Raises UsageError and DataError.
+    `Recipe` (rows, features, classes, noise, informative, density, skew, dtype); row i
+    is the same for every number of ranks and of files. Raises UsageError and DataError.
     """
     common = {"test_size": test_size, "shards": shards, "overwrite": overwrite}
     with mpi.together(comm):

@@ -5,11 +5,14 @@ classification    y = argmax_c (X W)_c, replaced with probability `noise` by any
 blobs             X = centre_y + noise·N(0, 1),  centres ~ U(-10, 10)
 
 k is the number of informative features, the first ones. With a `density` X is sparse:
-each row has about density·d values ~ N(0, 1), and w ~ N(0, 1/(k·density)).
+each row has about density·d values ~ N(0, 1), and w ~ N(0, 1/(k·density)). With a
+`skew` s columns are as frequent as words: the r-th of them, in a random order of the
+columns, is drawn in proportion to 1/r^s.
 """
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,7 +22,7 @@ from .rows import Csr, product
 
 NOISE = {"regression": 0.1, "classification": 0.05, "blobs": 1.0}
 SYNTHETIC = tuple(NOISE)
-TRUTH, ROWS = 0, 1  # which stream of the seed
+TRUTH, ROWS, COLUMNS = 0, 1, 2  # which stream of the seed
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Recipe:
     noise: float | None = None
     informative: int | None = None
     density: float | None = None
+    skew: float = 0.0
     dtype: str = "float64"
     seed: int = 0
 
@@ -61,6 +65,10 @@ class Recipe:
             ),
             f"--informative is {informative}, expected 1 … {self.features}": (
                 1 <= informative <= self.features
+            ),
+            f"--skew is {self.skew}, expected at least 0": self.skew >= 0,
+            f"--skew {self.skew} takes a --density of at most 0.5": (
+                not self.skew or (self.density or 1) <= 0.5
             ),
             f"--density is {self.density}, expected 0 < density ≤ 1, none for blobs": (
                 self.density is None or (0 < self.density <= 1 and self.name != "blobs")
@@ -122,9 +130,28 @@ class Recipe:
         random = draw.integers(self.classes, size=n)
         return np.where(wrong, random, scores.argmax(axis=1))
 
+    @cached_property
+    def _skewed(self):
+        """Return columns by frequency, cumulative chances, and draws for a row.
+
+        Draws that hit a column again are lost, so that there are more of them.
+        """
+        order = np.random.default_rng([self.seed, COLUMNS]).permutation(self.features)
+        chances = np.arange(1.0, self.features + 1) ** -self.skew
+        chances /= chances.sum()
+        many = self.row_values
+        while np.sum(1 - (1 - chances) ** many) < self.row_values:
+            many += max(1, many // 50)
+        return order, np.minimum(np.cumsum(chances), 1.0), many
+
     def _sparse(self, draw, n):
         """Draw columns with repetition, then keep each once."""
-        columns = draw.integers(self.features, size=(n, self.row_values))
+        if self.skew:
+            order, chances, many = self._skewed
+            ranks = np.searchsorted(chances, draw.random((n, many)))
+            columns = order[ranks]
+        else:
+            columns = draw.integers(self.features, size=(n, self.row_values))
         cells = np.unique(columns + self.features * np.arange(n)[:, None])
         row, indices = np.divmod(cells, self.features)
         indptr = np.searchsorted(row, np.arange(n + 1))

@@ -97,19 +97,23 @@ class Linear:
         matrix.transposed_product(X, r, self._matrix(out))
         return float(loss.value(p, y, self.epsilon).sum(dtype=np.float64))
 
-    def descend(self, w, X, y, order, cuts, rates):
+    def descend(self, w, X, y, order, cuts, rates, share=None):
         """Take many plain SGD steps on `w` in place; needs `compiled`.
 
         Step s reads the rows order[cuts[s]:cuts[s + 1]]; with their mean gradient g,
         w <- w - rates[s] (g + alpha w), then soft-thresholded at rates[s] beta. The
         bits do not depend on how a run of steps is cut into calls.
-        `order` and `cuts` (steps + 1,) are int64, `rates` (steps,) float64.
+        `order` and `cuts` (steps + 1,) are int64, `rates` (steps,) float64. With
+        `share` the steps are folded into a shared vector: see `folds.descend`.
         """
         kernels, entries = self._dense, X
         if isinstance(X, Csr):
             kernels, entries = self._sparse, X[:3]
         steps, strengths = (order, cuts, rates), (self.alpha, self.beta)
-        if self.loss == "softmax":
+        if share:
+            loss = self.n_outputs if self.loss == "softmax" else self._code
+            self._folds.descend(w, entries, y, steps, strengths, loss, share)
+        elif self.loss == "softmax":
             kernels.softmax_descend(self._matrix(w), entries, y, steps, strengths)
         else:
             kernels.descend(w, entries, y, steps, strengths, self._code)
@@ -176,6 +180,12 @@ class Linear:
         from . import kernels
 
         return kernels
+
+    @cached_property
+    def _folds(self):
+        from . import folds
+
+        return folds
 
     @cached_property
     def _sparse(self):
