@@ -1,5 +1,6 @@
 """From options to the parts of the loop: schedule, optimizer, strategy, store."""
 
+import contextlib
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,7 +54,10 @@ def assemble(options, grid, plan, objective, train, clock):
     descent = optimizer(options, objective, rate)
     fast = plain_sgd(options) and objective.compiled
     args = options, grid, plan, steps, weights, descent, vectors, fast, train
-    transform, store = STRATEGIES[options.strategy](Parts(*args))
+    with contextlib.ExitStack() as stack:
+        stack.callback(vectors.free)  # where the recipe refuses
+        transform, store = STRATEGIES[options.strategy](Parts(*args))
+        stack.pop_all()
     batches = Batches(objective, plan, train, range(grid.first, grid.last))
     taken = store.descent(objective) if fast else None
     descend = taken and compiled(batches, rate, taken)

@@ -178,3 +178,47 @@ class Window:
         self.array = None
         self._window.Unlock_all()
         self._window.Free()
+
+
+class Remote:
+    """An array of this rank that all ranks read and add to without its help; free it.
+
+    Every call returns when the operation is done over there. Numbers change one by
+    one, each of them atomically.
+    """
+
+    def __init__(self, comm, count, dtype):
+        dtype = np.dtype(dtype)
+        self.comm = comm
+        self._window = MPI.Win.Allocate(
+            count * dtype.itemsize, dtype.itemsize, comm=comm
+        )
+        self._window.Lock_all(MPI.MODE_NOCHECK)
+        self.local = np.frombuffer(self._window.tomemory(), dtype)
+
+    def meet(self):
+        """Let all ranks see what each of them wrote into its `local`; collective."""
+        self._window.Sync()
+        self.comm.Barrier()
+        self._window.Sync()
+
+    def add(self, rank, values, before):
+        """Add values to the array of a rank; `before` gets what it held."""
+        self._window.Get_accumulate(values, before, rank, op=MPI.SUM)
+        self._window.Flush(rank)
+
+    def read(self, rank, out):
+        """Read the array of a rank."""
+        self._window.Get_accumulate(np.empty_like(out), out, rank, op=MPI.NO_OP)
+        self._window.Flush(rank)
+
+    def write(self, rank, place, values):
+        """Replace the numbers from a place on in the array of a rank."""
+        self._window.Accumulate(values, rank, place, op=MPI.REPLACE)
+        self._window.Flush(rank)
+
+    def free(self):
+        """Give the memory back; collective."""
+        self.local = None
+        self._window.Unlock_all()
+        self._window.Free()

@@ -10,6 +10,7 @@ from .stores.gossip import Gossip
 from .stores.hogwild import Hogwild
 from .stores.one import One
 from .stores.replicas import Elastic, Replicas
+from .stores.servers import Servers
 from .transforms import OPTIMIZERS, chain
 
 
@@ -88,6 +89,16 @@ def hogwild(parts):
     return parts.alone(), Hogwild(*args, every=every, chunk=chunk, rows=rows)
 
 
+def async_(parts):
+    """each rank's workers update one vector when they are ready, by one-sided MPI; it
+    is split over --servers ranks; --max-staleness bounds how far they run ahead
+    (stale-synchronous parallel, Ho et al. 2013)"""
+    options = parts.options
+    args = parts.weights, parts.total, parts.plan
+    more = {"bound": options.max_staleness, "damping": options.damping}
+    return parts.alone(), Servers(*args, servers=options.servers, **more)
+
+
 def _averaged(parts, due, **more):
     more |= {"kept": parts.options.worker_scores}
     store = Replicas(parts.weights, parts.total, parts.plan, due, **more)
@@ -128,5 +139,5 @@ def after(first, due):
     return lambda step: step + 1 if step < first else first + due(step - first)
 
 
-RECIPES = (sync, average, oneshot, elastic, gossip, hogwild)
+RECIPES = (sync, average, oneshot, elastic, gossip, hogwild, async_)
 STRATEGIES = {recipe.__name__.rstrip("_"): recipe for recipe in RECIPES}

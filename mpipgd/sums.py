@@ -6,20 +6,17 @@ through MPI or, on one node, through shared memory.
 Large ones are finished in shared memory, each rank for its own slice.
 """
 
-import os
-import time
 from time import perf_counter
 
 import numpy as np
 
-from . import launch, mpi
+from . import mpi
 from .tree import merges, sum_rows
+from .waiting import pause, spins
 
 # Below this, copying all sums costs less than waiting twice; by scripts/bench exchange.
 SMALL_BYTES = 32 * 1024
 LINE = 8  # int64 in a cache line: each rank's flag has a line of its own
-NAP = 2e-5  # seconds; yielding the core instead keeps others waiting for ms
-SPINS = 2000  # about 20 µs of looking before a rank leaves its core to another
 
 
 class Sum:
@@ -91,7 +88,7 @@ class Flagged(Sum):
         self.flags.fill(0)
         self.turn, before = 0, sum(self.counts[: grid.comm.rank])
         # only while every rank has a core to itself does it pay to look without a nap
-        self.place = grid.comm.rank, before, 0 if launch.crowded() else SPINS
+        self.place = grid.comm.rank, before, spins()
         self.shared = self.slots.array, self.flags.array
         self.total = self._in_numpy
         if compiled:
@@ -115,10 +112,7 @@ class Flagged(Sum):
         looked, coming = 0, flags[:, 0]
         while coming.min() < turn:
             looked += 1
-            if spins == 0:
-                time.sleep(NAP)
-            elif looked > spins // 50:  # a look takes about that much longer here
-                os.sched_yield()
+            pause(looked, spins)
         self.flags.sync()
         out[...] = slots[turn % 2]
         for i, j in pairs:

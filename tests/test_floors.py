@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mpipgd"
 FLOORS = [
     "errors tree weights loop atomic clock shared",
-    "launch mpi options transforms schedules data.rows",
+    "launch",
+    "waiting mpi options transforms schedules data.rows",
     "grid config progress watch sums models.* data.plan data.layout data.check",
     "exchange",
     "stores.* checkpoint journal console data.*",

@@ -7,11 +7,12 @@ class One:
     """One replica for all workers: every rank holds the same (1, size) weights."""
 
     drifting = False  # has every worker a replica of its own?
+    alone = False  # does nobody else push between two meetings?
     each = False  # is there an update, and a state of the transform, for each worker?
 
     def __init__(self, weights, *, alone=False):
         self.weights = weights[None].copy()
-        self.alone = alone  # does nobody else push between two meetings?
+        self.alone = alone
 
     def pull(self):
         """Return the weights to read, (replicas, size); they change in place."""
