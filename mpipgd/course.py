@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from . import checkpoint, config, journal, loop, model, mpi, report
+from . import checkpoint, config, curves, journal, loop, model, mpi, report
 from .assemble import assemble
 from .clock import Clock
 from .console import Console, Silent
@@ -161,7 +161,9 @@ class Course:
                 )
                 made.write(folder / "model.h5", scene.config_text)
                 scene.journal.json("summary.json", summary)
-                picture = report.plot(folder)
+                picture = folder / "loss.png" if curves.drawable() else None
+                if picture:
+                    curves.loss(report.epochs(folder), picture)
                 scene.console.close()
                 for line in report.closing(scene, summary, picture):
                     scene.console.say(line)

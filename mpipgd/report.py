@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+from . import config, curves
+from .atomic import refusing
 from .clock import PARTS
-
-BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#555555"  # Okabe & Ito (2008)
+from .errors import CheckpointError, UsageError
 
 
 def opening(scene, ranks, step):
@@ -25,7 +26,8 @@ def opening(scene, ranks, step):
     )
     yield (
         f"strategy  {options.strategy}, {options.optimizer}: {w} workers on "
-        f"{min(w, ranks)} ranks, {rows} rows a worker, {plan.steps:,} steps an epoch"
+        f"{min(w, ranks)} ranks, {rows} rows a worker{_how(options)}, "
+        f"{plan.steps:,} steps an epoch"
     )
     yield (
         f"batch     {plan.batch_size} rows a worker × {w} workers = "
@@ -36,6 +38,10 @@ def opening(scene, ranks, step):
     if step:
         yield f"resume    after step {step:,} of {scene.parts.steps:,}"
     yield ""
+
+
+def _how(options):
+    return "" if options.split == "disjoint" else f" ({options.split})"
 
 
 def closing(scene, summary, picture):
@@ -67,32 +73,64 @@ def _short(value):
 
 
 def epochs(folder):
-    """Return the evaluations in a run's metrics, as dicts."""
-    with open(Path(folder) / "metrics.jsonl") as file:
-        records = [json.loads(line) for line in file]
-    return [each for each in records if each["event"] == "epoch"]
+    """Return the evaluations in a run's metrics, as dicts.
+
+    A last line that is still being written is left out.
+    """
+    text = (Path(folder) / "metrics.jsonl").read_text()
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    return [each for each in map(json.loads, lines) if each["event"] == "epoch"]
 
 
-def plot(folder):
-    """Draw loss.png, training and test loss and the score; None without matplotlib."""
+def report(folders, output=None, drawn=None):
+    """Draw the curves of runs on one axis; return lines that say how they ended.
+
+    `output` is a path of a picture, `drawn` the keywords of `curves.runs`. Unfinished
+    runs are drawn as far as they are. UsageError for what is no run folder.
+    """
+    drawn = {"against": "epoch", "show": "score"} | (drawn or {})
+    series = {_name(folder, folders): _evaluated(folder) for folder in folders}
+    rows = [HEADINGS, *map(_ended, folders, series)]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = ["  ".join(f"{c:<{w}}" for c, w in zip(r, widths)).rstrip() for r in rows]
+    if not curves.drawable():
+        return [*lines, "no picture: pip install matplotlib"]
+    path = output or Path(folders[0] if len(folders) == 1 else ".") / "report.png"
+    tested = all(r["test_loss"] is not None for s in series.values() for r in s)
+    names = {"score": ("test " if tested else "") + "score (R² or accuracy)"}
+    names |= {"loss": "training objective", "test_loss": "test objective"}
+    with refusing(path, CheckpointError):
+        curves.runs(series, path, name=names[drawn["show"]], **drawn)
+    return [*lines, f"look at {path}"]
+
+
+HEADINGS = ("run", "strategy", "workers", "epochs", "loss", "score", "seconds", "ended")
+
+
+def _name(folder, folders):
+    """Return the folder's last name, or all of it where that is not enough."""
+    name = Path(folder).resolve().name
+    same = [each for each in folders if Path(each).resolve().name == name]
+    return name if len(same) == 1 else str(folder)
+
+
+def _evaluated(folder):
     try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return None
-    records = epochs(folder)
-    x = [each["epoch"] for each in records]
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    left = figure.add_subplot()
-    left.plot(x, [each["loss"] for each in records], color=BLUE, label="training loss")
-    if any(each["test_loss"] is not None for each in records):
-        losses = [each["test_loss"] for each in records]
-        left.plot(x, losses, color=VERMILION, linestyle="--", label="test loss")
-    right = left.twinx()
-    scores = [each["score"] for each in records]
-    right.plot(x, scores, color=GREY, linestyle=":", label="score")
-    right.set_ylabel("score (R² or accuracy)")
-    left.set(xlabel="epoch", ylabel="mean loss a row, with penalty")
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    path = Path(folder) / "loss.png"
-    figure.savefig(path, dpi=120)
-    return path
+        found = epochs(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{folder}: no run folder: {error}") from error
+    if not found:
+        raise UsageError(f"{folder}: nothing was evaluated yet")
+    return found
+
+
+def _ended(folder, name):
+    """Return a row of the table of runs."""
+    last, options = _evaluated(folder)[-1], config.read(f"{folder}/config.toml")
+    summary = Path(folder) / "summary.json"
+    reason = "not yet"
+    if summary.exists():
+        reason = json.loads(summary.read_text())["reason"]
+    workers, epoch = str(options["workers"]), str(last["epoch"])
+    numbers = _short(last["loss"]), _short(last["score"]), f"{last['seconds']:.2f}"
+    return name, options["strategy"], workers, epoch, *numbers, reason

@@ -7,6 +7,7 @@ import numpy as np
 from .clock import spread
 from .data.rows import slice_rows
 from .data.standardize import merge, moments
+from .errors import UsageError
 from .exchange import finite, merged
 
 ROWS = 4096  # evaluated at once
@@ -23,6 +24,13 @@ class Evaluate:
         if scene.data.header.task == "regression":
             self.variation = _variation(scene.grid, scene.data.test or scene.data.train)
         self.last = None  # the newest record
+        if scene.options.worker_scores and scene.parts.store.replicas(0) is None:
+            found = scene.options.strategy
+            raise UsageError(
+                f"--worker-scores: the workers of {found} have no models of their own, "
+                "as those of average, oneshot, elastic and gossip have",
+                agreed=True,
+            )
 
     def next(self, step):
         """Return the end of the next epoch to evaluate, or of the run."""
@@ -58,10 +66,25 @@ class Evaluate:
                 rows, loss, hits = _tally(scene, scene.data.test, w)
                 record["test_loss"] = loss / rows + penalty
             record["score"] = self._score(rows, hits)
+            if scene.options.worker_scores:
+                record["worker_scores"] = self._of_workers(step)
             record["lr"] = float(scene.parts.rate(max(0, step - 1)))
         parts = scene.grid.comm.allgather(scene.clock.parts())
         ends = {"bytes": scene.clock.sent, "time": spread(parts)}
         return scene.position("epoch", step) | record | ends
+
+    def _of_workers(self, step):
+        """Return the score of each worker's own model, in order; collective."""
+        scene, scores = self.scene, []
+        part, own = (
+            scene.data.test or scene.data.train,
+            scene.parts.store.replicas(step),
+        )
+        for rank in range(scene.grid.comm.size):
+            for w in scene.grid.comm.bcast(own, rank):
+                rows, _, hits = _tally(scene, part, w)
+                scores.append(self._score(rows, hits))
+        return scores
 
     def _score(self, rows, hits):
         """Return the accuracy, or R² = 1 - Σ(y-p)² / Σ(y-ȳ)²."""

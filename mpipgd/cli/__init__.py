@@ -13,6 +13,8 @@ from ..errors import UsageError, nearest
 
 COMMANDS = {
     "train": "train a model; the command if none is named",
+    "compare": "train with several strategies, and rank them",
+    "report": "draw the curves of runs",
     "predict": "write a run's predictions on data",
     "evaluate": "score a run's model on data",
     "data": "make, import, show and check data files",

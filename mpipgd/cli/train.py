@@ -9,24 +9,25 @@ from ..options import Train, flag
 POSITIONAL = "data"
 
 
-def configure(parser):
-    """Add a flag for each option of a run."""
+def configure(parser, *, without=()):
+    """Add a flag for each option of a run; `without` some, where runs are many."""
     parser.add_argument(
         POSITIONAL.upper(), nargs="?", default=argparse.SUPPRESS, help=_help("data")
     )
     parser.add_argument(
         "--config", metavar="FILE", help="read options from a TOML file"
     )
-    parser.add_argument("--resume", metavar="RUN", help="go on with a run folder")
-    parser.add_argument(
-        "--print-config", action="store_true", help="print the TOML that would run"
-    )
+    if not without:
+        parser.add_argument("--resume", metavar="RUN", help="go on with a run folder")
+        parser.add_argument(
+            "--print-config", action="store_true", help="print the TOML that would run"
+        )
     groups = {}
     for each in fields(Train):
         name = each.metadata["group"]
         if name not in groups:
             groups[name] = parser.add_argument_group(name)
-        if each.name != POSITIONAL:
+        if each.name != POSITIONAL and each.name not in without:
             _add(groups[name], each)
 
 

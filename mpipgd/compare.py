@@ -1,0 +1,107 @@
+"""Several settings on the same data, plan and seeds, one after another."""
+
+import itertools
+import pathlib
+import time
+
+from . import config, mpi, page, ranking, run
+from .data.bundled import BUNDLED
+from .data.make import make_bundled
+from .errors import CheckpointError, Diverged, Refusal, UsageError
+from .optimum import optimum
+
+
+def compare(settings, *, out=None, repeat=1, gap=0.1, comm, say, command=""):
+    """Train with each of the settings (label -> options); write tables and a page.
+
+    Repeats take the seeds seed, seed+1, …, and are the outer loop, so that what
+    disturbs the machine disturbs all settings. `gap` is what may be left of the way
+    from the first weights to the optimum at the target. Collective; returns the ranked
+    rows. A setting that diverges is a row that says so.
+    """
+    first = next(iter(settings.values()))
+    folder = mpi.on_root(comm, new_folder, out, first.data)
+    data = mpi.on_root(comm, _data, folder, first.data)
+    best = optimum(config.replace(first, data=data), comm=comm)
+    if best.objective is not None:
+        say(
+            f"optimum {best.objective:.6g} by L-BFGS in {best.iterations} iterations "
+            f"(largest slope {best.gradient_norm:.1g})"
+        )
+    runs = []
+    for label, options, again in _all(settings, repeat, folder / "runs"):
+        status = _trained(config.replace(options, data=data), comm)
+        runs.append(mpi.on_root(comm, ranking.result, label, options, again, status))
+        say(f"{len(runs)}/{repeat * len(settings)}  {ranking.line(runs[-1])}")
+    facts = _facts(first, comm.size) | ({"command": command} if command else {})
+    made = ranking.Comparison(runs, best, gap, repeat, facts)
+    mpi.on_root(comm, _write, folder, made)
+    say()
+    for text in ranking.table(made):
+        say(text)
+    say(f"\nlook at {folder}/index.html; tables: results.csv, table.md")
+    return made.rows
+
+
+def _all(settings, repeat, folder):
+    """Yield label, options and number of the repeat for each run, in their order."""
+    names = enumerate(itertools.product(range(repeat), settings.items()))
+    for number, (again, (label, options)) in names:
+        name = f"{number:03d}-" + "".join(c if c.isalnum() else "-" for c in label)
+        more = {"run": str(folder / name), "quiet": True, "seed": options.seed + again}
+        yield label, config.replace(options, **more), again
+
+
+def _trained(options, comm):
+    """Train; return how it ended, on all ranks, those included that had no worker."""
+    status = "ok"
+    with mpi.together(comm):
+        try:
+            run.train(options, comm=comm)
+        except Diverged:
+            status = "diverged"
+        except Refusal as refusal:  # not yet known to ranks without a worker
+            raise type(refusal)(str(refusal)) from refusal
+    return comm.bcast(status)
+
+
+def _data(folder, data):
+    """Return the path of the data; a bundled set is made once."""
+    if data not in BUNDLED or pathlib.Path(data).exists():
+        return data
+    make_bundled(data, folder / "data.h5")
+    return str(folder / "data.h5")
+
+
+def new_folder(out, data):
+    """Make the folder of a comparison, with a name of its own if it was given none."""
+    stem = pathlib.Path(data).name.removesuffix(".h5") or "data"
+    folder = pathlib.Path(
+        out or f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{stem}-compare"
+    )
+    if (folder / "runs").exists():
+        raise UsageError(f"--out {folder} holds a comparison: name another folder")
+    try:
+        (folder / "runs").mkdir(parents=True)
+    except OSError as error:
+        raise CheckpointError(f"--out {folder}: {error}") from error
+    return folder.absolute()
+
+
+def _facts(options, ranks):
+    """Return what the settings have in common, unless they say otherwise."""
+    loss = options.loss or "the task's loss"
+    penalty = f"{options.penalty} {','.join(map(str, options.alpha))}"
+    return {
+        "data": options.data,
+        "model": f"{options.model}, {loss}, penalty {penalty}",
+        "workers": f"{options.workers or ranks} on {ranks} ranks",
+        "batch": f"{options.batch_size} rows a worker",
+        "steps": f"{options.optimizer}, lr {options.lr} {options.schedule}",
+        "epochs": options.epochs,
+    }
+
+
+def _write(folder, made):
+    ranking.write(folder, made)
+    page.write(folder, made)
