@@ -33,7 +33,8 @@ def compare(settings, *, out=None, repeat=1, gap=0.1, comm, say, command=""):
         status = _trained(config.replace(options, data=data), comm)
         runs.append(mpi.on_root(comm, ranking.result, label, options, again, status))
         say(f"{len(runs)}/{repeat * len(settings)}  {ranking.line(runs[-1])}")
-    facts = _facts(first, comm.size) | ({"command": command} if command else {})
+    facts = _common([_facts(each, comm.size) for each in settings.values()])
+    facts |= {"command": command} if command else {}
     made = ranking.Comparison(runs, best, gap, repeat, facts)
     mpi.on_root(comm, _write, folder, made)
     say()
@@ -88,14 +89,21 @@ def new_folder(out, data):
     return folder.absolute()
 
 
+def _common(facts):
+    """Return the facts on which all settings agree."""
+    rest = [each.items() for each in facts[1:]]
+    return {k: v for k, v in facts[0].items() if all((k, v) in each for each in rest)}
+
+
 def _facts(options, ranks):
-    """Return what the settings have in common, unless they say otherwise."""
+    """Return what a setting is beside its strategy."""
     loss = options.loss or "the task's loss"
     penalty = f"{options.penalty} {','.join(map(str, options.alpha))}"
     return {
-        "data": options.data,
+        "data": pathlib.Path(options.data).name,
         "model": f"{options.model}, {loss}, penalty {penalty}",
-        "workers": f"{options.workers or ranks} on {ranks} ranks",
+        "ranks": ranks,
+        "workers": options.workers or ranks,
         "batch": f"{options.batch_size} rows a worker",
         "steps": f"{options.optimizer}, lr {options.lr} {options.schedule}",
         "epochs": options.epochs,

@@ -150,6 +150,7 @@ def _gap_axes(figure, axes, made, against):
     axes.annotate(
         "target", (1, target), xycoords=("axes fraction", "data"),
         xytext=(-2, 3), textcoords="offset points", ha="right", color="#555555",
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
     )  # fmt: skip
     what = "optimum" if made.known else "best of the runs"
     axes.set_ylabel(f"objective − {what}")

@@ -108,7 +108,9 @@ def _rank(row):
 
 def short(value, form=".4g"):
     """Return a number in few digits, or a dash for None."""
-    return "–" if value is None else format(value, form)
+    if value is None:
+        return "–"
+    return format(value, ".3g" if form == ".4f" and abs(value) > 1e3 else form)
 
 
 def size(count):

@@ -1,5 +1,7 @@
 """Options: flags, TOML and text say the same; the tables they name are the tables."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +45,14 @@ def given_options(*words):
 def test_choices_are_the_names_in_the_table(name):
     known = {each.name: each.metadata["choices"] for each in fields(Train)}
     assert set(known[name]) == set(TABLES[name])
+
+
+def test_the_readme_says_what_each_strategy_does():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    for name, recipe in STRATEGIES.items():
+        row = next(r for r in readme.splitlines() if r.startswith(f"| `{name}` |"))
+        said = row.split("|")[2].replace("`", "").split()
+        assert said == recipe.__doc__.split()
 
 
 def test_text_of_options_gives_the_same_options():
