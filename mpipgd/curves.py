@@ -102,10 +102,8 @@ def runs(series, path=None, *, against="epoch", show="score", name="score"):
         y = _values(records, show)
         axes.plot(x, y, label=run, **look)
         lowest = min([lowest, *y])
-    if (
-        show == "score" and lowest < -0.1
-    ):  # far below guessing: all that matters is above
-        axes.set_ylim(bottom=-0.1)
+    if show == "score" and lowest < -0.1:
+        axes.set_ylim(bottom=-0.1)  # far below guessing there is nothing to see
     axes.set(xlabel=label, ylabel=name)
     figure.legend(loc="outside right upper", frameon=False)
     if path:
@@ -120,16 +118,15 @@ def gaps(made, against):
     """
     label, unit = AXES[against]
     figure, axes = _figure(9.6, 4.4)
-    start = made.best.start - made.reference
-    lowest = made.target - made.reference
-    floor = 1e-15 * max(abs(made.best.start), abs(made.reference))
+    floor = 1e-15 * max(abs(made.best.start), abs(made.reference), 1e-9)
+    start = max(made.best.start - made.reference, floor)
+    lowest = max(made.target - made.reference, floor)
     for number, row in enumerate(made.rows):
         lines = []
         for run in made.of(row["label"]):
-            rest = (
-                (r[against] / unit, r["loss"] - made.reference) for r in run["records"]
-            )
-            lines.append([(0.0, start), *((x, max(y, floor)) for x, y in rest)])
+            x = (record[against] / unit for record in run["records"])
+            y = (record["loss"] - made.reference for record in run["records"])
+            lines.append([(0.0, start), *zip(x, (max(gap, floor) for gap in y))])
         middle = [[statistics.median(v) for v in zip(*at)] for at in zip(*lines)]
         look = style(number, len(middle))
         for each in lines if len(lines) > 1 else ():

@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
-from mpipgd import Grid, mpi
+from mpipgd import Grid, mpi, run
 from mpipgd.clock import Clock
+from mpipgd.data.make import make_bundled
 from mpipgd.data.plan import Disjoint
 from mpipgd.data.rows import Csr
 from mpipgd.stores import hogwild
 from mpipgd.stores.hogwild import Hogwild
 from mpipgd.sums import total
 
-from .support import descend, objective, problem, ridge
+from .support import descend, objective, options, problem, ridge
 
 
 def sparse_rows(rows=300, width=50, seed=2):
@@ -134,21 +135,34 @@ def test_frequent_columns_are_hot(comm, monkeypatch):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_with_nobody_else_it_is_plain_sgd(more, workers):
     header, X, y = problem(classes=3)
-    options = {"strategy": "hogwild", "kernels": "numpy", "chunk_size": 1} | more
-    found = descend(mpi.alone(), header, X, y, workers=workers, **options)
+    chosen = {"strategy": "hogwild", "kernels": "numpy", "chunk_size": 1} | more
+    found = descend(mpi.alone(), header, X, y, workers=workers, **chosen)
     if workers == 1:
-        options["strategy"] = "sync"
-        serial = descend(mpi.alone(), header, X, y, workers=1, **options)
+        chosen["strategy"] = "sync"
+        serial = descend(mpi.alone(), header, X, y, workers=1, **chosen)
         assert found.tobytes() == serial.tobytes()
     assert np.isfinite(found).all()
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("model", ["linear", "mlp"])
+def test_a_resumed_run_goes_on(shared_tmp, agree, model):
+    world, path = mpi.world(), shared_tmp / "wine.h5"
+    mpi.on_root(world, make_bundled, "wine", path)
+    more = {"strategy": "hogwild", "workers": world.size, "batch_size": 4, "lr": 0.02}
+    chosen = options(path, shared_tmp / "run", model=model, epochs=2, **more)
+    first = run.train(chosen, comm=world)
+    again = run.resume(str(shared_tmp / "run"), {"epochs": 6}, comm=world)
+    agree(again["steps"] == 3 * first["steps"])
+    agree(again["loss"] < first["loss"])
 
 
 @pytest.mark.parametrize("kernels", ["numba", "numpy"])
 @pytest.mark.parametrize("chunk_size", [1, 64])
 def test_it_comes_to_the_optimum_with_any_chunk(comm, kernels, chunk_size):
     header, X, y = problem(rows=1200)
-    options = {"batch_size": 4, "lr": 0.05, "kernels": kernels, "schedule": "cosine"}
-    options |= {"strategy": "hogwild", "chunk_size": chunk_size, "alpha": (0.1,)}
-    w = descend(comm, header, X, y, workers=comm.size, epochs=10, **options)
+    more = {"batch_size": 4, "lr": 0.05, "kernels": kernels, "schedule": "cosine"}
+    more |= {"strategy": "hogwild", "chunk_size": chunk_size, "alpha": (0.1,)}
+    w = descend(comm, header, X, y, workers=comm.size, epochs=10, **more)
     best = objective(ridge(X, y, 0.1), X, y, 0.1)
     assert objective(w, X, y, 0.1) < best * 1.02

@@ -21,13 +21,13 @@ class Hogwild(One):
     of what one does. So each rank has a replica, and folds it after every `chunk`
     of steps: it adds what it changed to the shared vector, still without a lock, and
     takes what the others did. With 2 ranks and chunks of 8, 16, 32, 64 and 256 rows
-    that is 1.4, 1.9, 2.0, 2.1 and 2.1 times one rank; a replica is behind by a chunk of
-    each other rank, so that learning rate × chunk × ranks should stay small: 64.
+    that is 1.4, 1.9, 2.0, 2.1 and 2.1 times one rank. A replica is behind by a chunk of
+    each other rank, so that learning rate × chunk × ranks should stay small: hence 64.
 
     Sparse rows of 76 of 47,000 columns, as frequent as words, touch too many to fold
     each time. The few columns with `OFTEN` entries a chunk are folded after every
-    chunk, all others in `SLICES` turns: 2.0 times one rank (1.7 when 16 turns and every
-    column with one entry a chunk).
+    chunk, all others in `SLICES` turns: 1.9 times one rank (with 16 turns, and all
+    columns with one entry a chunk, 1.7).
     """
 
     each = True
@@ -55,10 +55,8 @@ class Hogwild(One):
             return np.empty(0, np.int64), np.array([0, 1])
         counts = np.bincount(X.indices, minlength=X.width)
         chunks = (X.indptr.size - 1) / (self.chunk * self.plan.batch_size)
-        columns, many = (
-            np.flatnonzero(counts > OFTEN * chunks),
-            self.base.size // X.width,
-        )
+        columns = np.flatnonzero(counts > OFTEN * chunks)
+        many = self.base.size // X.width
         hot = (columns[:, None] * many + np.arange(many)).reshape(-1)
         return hot, np.array([0, SLICES])
 

@@ -18,7 +18,7 @@ class Servers(One):
     """The weights lie on the first `servers` ranks, in slices; workers push and pull.
 
     w <- w + Σ_k u_k n_k / n / (1 + τ)  for the workers k of a rank, with n_k of the n
-    rows of a step; τ is the staleness where `damping` is on (Zhang et al. 2016, §4),
+    rows of a step; τ is the staleness where `damping` is on (Zhang et al. 2016),
     else 0. A push is one MPI operation that returns the weights it found, so that it is
     the next pull as well.
 
@@ -26,7 +26,7 @@ class Servers(One):
     weights, and of how many its updates are done. The staleness of an update is how
     many steps the slowest rank was behind when the weights for it were read. With a
     `bound` s a rank reads for step t when all have done t-s, and pushes its update of t
-    when all have read for t-s (stale-synchronous parallel, Ho et al. 2013, §3, and the
+    when all have read for t-s (stale-synchronous parallel, Ho et al. 2013, §2, and the
     same the other way): with 0 nobody sees an update before its step is over, which is
     synchronous SGD. The slowest rank never waits, so that somebody always goes on.
     """
@@ -73,9 +73,7 @@ class Servers(One):
         clocks = self.clocks.local.reshape(-1, 2)
         clocks[:, READ], clocks[:, DONE] = step + 1, step
         self.step, self.staleness = step, 0
-        self.seen = np.full(
-            self.others.size, step
-        )  # others' done when weights were read
+        self.seen = np.full(self.others.size, step)  # done, when weights were read
         self.vector.meet()
         self.clocks.meet()
 
@@ -117,10 +115,8 @@ class Servers(One):
         """Count the updates about to be pushed, and others' since the weights' read."""
         between, hosted = int(self.others @ (done - self.seen)), len(self.weights)
         self.counts[min(self.staleness, BINS - 1)] += hosted
-        self.delays[:] = (
-            self.delays[0] + hosted * between,
-            max(self.delays[1], between),
-        )
+        self.delays[0] += hosted * between
+        self.delays[1] = max(self.delays[1], between)
 
     def _add(self, pushed):
         for rank, part in enumerate(self.slices):
