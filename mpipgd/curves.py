@@ -120,13 +120,16 @@ def gaps(made, against):
     figure, axes = _figure(9.6, 4.4)
     floor = 1e-15 * max(abs(made.best.start), abs(made.reference), 1e-9)
     start = max(made.best.start - made.reference, floor)
+    none = floor if made.known else math.nan  # the best of the runs has no gap
     lowest = max(made.target - made.reference, floor)
     for number, row in enumerate(made.rows):
         lines = []
         for run in made.of(row["label"]):
             x = (record[against] / unit for record in run["records"])
             y = (record["loss"] - made.reference for record in run["records"])
-            lines.append([(0.0, start), *zip(x, (max(gap, floor) for gap in y))])
+            lines.append(
+                [(0.0, start), *zip(x, (gap if gap > floor else none for gap in y))]
+            )
         middle = [[statistics.median(v) for v in zip(*at)] for at in zip(*lines)]
         look = style(number, len(middle))
         for each in lines if len(lines) > 1 else ():

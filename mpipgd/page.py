@@ -58,7 +58,7 @@ def _reading(made):
         "Each setting ran on the same rows, in the same order for the same seed, by "
         f"the same loop and clock. A gap is what the objective is above {what} "
         f"({made.reference:.8g}). The target is an objective of {made.target:.6g}: "
-        f"{1 - made.gap:.3%} of the way from the first weights, at "
+        f"{100 * (1 - made.gap):g} % of the way from the first weights, at "
         f"{made.best.start:.6g}. Seconds are of training alone, without evaluation; "
         "with several repeats all figures are medians."
     )
@@ -97,6 +97,9 @@ def _pictures(made):
         "bytes": "What a byte brings. The axis is logarithmic but near 0; "
         "settings at its left edge send nothing.",
     }
+    if not any(run["bytes"] for run in made.runs):
+        del names["bytes"]
+        yield "<p>On one rank nothing is sent: there is no picture by bytes.</p>"
     for against, text in names.items():
         figure = curves.gaps(made, against)
         yield _picture(figure, against, f"Gap by {curves.AXES[against][0]}", text)

@@ -151,16 +151,15 @@ def table(made):
     for row in rows:
         first, *rest = (f"{c:>{w}}" for c, w in zip(row, widths))
         yield f"{row[0]:<{widths[0]}}  {'  '.join(rest)}".rstrip()
-    yield meaning(made)
+    yield from meaning(made)
 
 
 def meaning(made):
-    """Return what gap and target are, in a sentence."""
+    """Yield what gap and target are."""
     what = "the optimum" if made.known else "the best of these runs"
-    return (
-        f"gap: objective − {made.reference:.6g}, {what}; target: {made.target:.6g}, "
-        f"{1 - made.gap:.3%} of the way there; epochs and bytes are those to the target"
-    )
+    yield f"gap: objective − {made.reference:.6g}, {what}"
+    way = f"{100 * (1 - made.gap):g} % of the way there"
+    yield f"target: {made.target:.6g}, {way}; epochs and bytes are those to the target"
 
 
 def line(run):
@@ -179,7 +178,7 @@ def write(folder, made):
     writer.writerows(made.runs)
     rows = ["| " + " | ".join(row) + " |" for row in cells(made)]
     rows.insert(1, "|---" + "|---:" * (len(COLUMNS) - 2) + "|---|")
-    page = "\n".join([*rows, "", meaning(made)]) + "\n"
+    page = "\n".join([*rows, "", *meaning(made)]) + "\n"
     for name, content in (("results.csv", text.getvalue()), ("table.md", page)):
         with replacing(folder / name, CheckpointError) as temporary:
             temporary.write_text(content)

@@ -76,10 +76,8 @@ class Evaluate:
     def _of_workers(self, step):
         """Return the score of each worker's own model, in order; collective."""
         scene, scores = self.scene, []
-        part, own = (
-            scene.data.test or scene.data.train,
-            scene.parts.store.replicas(step),
-        )
+        part = scene.data.test or scene.data.train
+        own = scene.parts.store.replicas(step)
         for rank in range(scene.grid.comm.size):
             for w in scene.grid.comm.bcast(own, rank):
                 rows, _, hits = _tally(scene, part, w)

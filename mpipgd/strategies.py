@@ -121,6 +121,7 @@ def switch(parts):
 
 def evenly(n_sync, steps):
     """Return due(step) of n_sync averagings over the run, the last at its end."""
+    steps = max(1, steps)
 
     def due(step):
         done = step * n_sync // steps + 1

@@ -31,6 +31,7 @@ VARIANTS = [
     {"tol": 0.05, "patience": 1, "epochs": 20},
     {"strategy": "average", "outer_momentum": 0.5, "outer_lr": 0.8, "sync_until": 0.5},
     {"strategy": "average", "outer_momentum": 0.9, "outer_nesterov": True},
+    {"strategy": "average", "sync_until": 99.0, "epochs": 2},
     {"strategy": "average", "n_sync": 4, "worker_scores": True, "workers": 5},
     {"strategy": "elastic", "optimizer": "momentum", "pull": 0.3, "lr": 0.01},
     {"strategy": "gossip", "topology": "torus", "workers": 12, **MODELS["mlp"]},

@@ -8,7 +8,8 @@ def configure(parser):
     """Add the arguments."""
     add = parser.add_argument
     add("RUN", nargs="+", help="a run folder")
-    add("-o", "--output", metavar="OUT.png", help="the picture (default: report.png)")
+    where = "the picture (default: report.png, in the folder of a single RUN)"
+    add("-o", "--output", metavar="OUT.png", help=where)
     add("--against", choices=AGAINST, default="epochs", help="what goes to the right")
     add(
         "--show",
