@@ -6,7 +6,6 @@ import math
 class One:
     """One replica for all workers: every rank holds the same (1, size) weights."""
 
-    drifting = False  # has every worker a replica of its own?
     alone = False  # does nobody else push between two meetings?
     each = False  # is there an update, and a state of the transform, for each worker?
 

@@ -20,7 +20,7 @@ class Replicas(One):
     DiLoCo (Douillard et al. 2023, algorithm 1). It starts after step `since`.
     """
 
-    drifting = each = alone = True
+    each = alone = True
 
     def __init__(self, weights, total, plan, due, *, outer=None, since=0, kept=False):
         self.weights = np.repeat(weights[None], total.grid.hosted, axis=0)
