@@ -27,6 +27,7 @@ class Assembly:
     descend: Any
     total: Any
     warm: Any  # compile, or load, what the run will call
+    whole: Any  # the first step from one on at which the descent may be interrupted
 
     def free(self):
         """Free what the ranks share; collective."""
@@ -61,8 +62,11 @@ def assemble(options, grid, plan, objective, train, clock):
     batches = Batches(objective, plan, train, range(grid.first, grid.last))
     taken = store.descent(objective) if fast else None
     descend = taken and compiled(batches, rate, taken)
+    if taken:
+        batches.grain = objective.grain(train.X, plan.batch_size)
     warm = partial(warmed, objective, train, taken)
-    return Assembly(steps, rate, batches, transform, store, descend, vectors, warm)
+    parts = batches, transform, store, descend, vectors, warm, batches.whole
+    return Assembly(steps, rate, *parts)
 
 
 def warmed(objective, train, taken):

@@ -92,7 +92,8 @@ class Poll:
 
     def next(self, step):
         """Return the step of the next agreement."""
-        return self.step + self.every if step < self.step + self.every else math.inf
+        due = self.scene.parts.whole(self.step + self.every)
+        return due if step < due else math.inf
 
     def __call__(self, step, state):
         scene, limit = self.scene, self.scene.options.time_limit
@@ -126,7 +127,10 @@ class Save:
 
     def next(self, step):
         """Return the step of the next checkpoint, at the latest the last of the run."""
-        return min((step // self.every + 1) * self.every, self.scene.parts.steps)
+        before = step // self.every * self.every
+        whole = self.scene.parts.whole
+        due = whole(before) if whole(before) > step else whole(before + self.every)
+        return min(due, self.scene.parts.steps)
 
     def __call__(self, step, state):
         scene = self.scene

@@ -8,7 +8,7 @@ import numpy as np
 from .. import mpi
 from .layout import PARTS, Header
 from .plan import share
-from .rows import slice_rows, with_ones
+from .rows import index_type, slice_rows, with_ones
 from .standardize import standardize, statistics
 
 
@@ -89,7 +89,8 @@ def read_rows(source, name, lo, hi, objective):
     if source.header.sparse:
         X, y = source.read(name, lo, hi)
         X = X._replace(data=X.data.astype(objective.dtype, copy=False))
-        return (with_ones(X) if objective.intercept else X), y
+        X = with_ones(X) if objective.intercept else X
+        return X._replace(indices=X.indices.astype(index_type(X.width), copy=False)), y
     shape = hi - lo, source.header.n_features + objective.intercept
     X = np.ones(shape, objective.dtype)  # the last column stays so
     return X, source.read(name, lo, hi, out=X)[1]

@@ -21,6 +21,11 @@ class Csr(NamedTuple):
     width: int
 
 
+def index_type(width):
+    """Return the smallest type of column numbers: less to read, and never negative."""
+    return np.dtype(np.uint16 if width <= 1 << 16 else np.uint32)
+
+
 def n_rows(X):
     """Return the number of rows of a dense or sparse X."""
     return X.indptr.size - 1 if isinstance(X, Csr) else X.shape[0]

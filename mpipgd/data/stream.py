@@ -15,6 +15,9 @@ class Batches:
         self.workers = list(workers)
         self.sums = np.empty((len(self.workers), objective.size), objective.dtype)
         self.cuts = [plan.cuts(worker).tolist() for worker in self.workers]
+        self.grain = (
+            0  # steps that one call of a compiled pass must take; 0: as it likes
+        )
         self.epoch = None
 
     def _begin(self, epoch):
@@ -34,6 +37,11 @@ class Batches:
             gradient(w, X, y, order[cuts[s] : cuts[s + 1]], self.sums[i])
         return self.sums
 
+    def whole(self, step):
+        """Return the first step from this one on at which a compiled pass may end."""
+        s, grain = step % self.plan.steps, self.grain or 1
+        return step - s + min(-(-s // grain) * grain, self.plan.steps)
+
     def descend(self, weights, step, until, rates, taken):
         """Take the plain-SGD steps `step` … `until`-1 in place, compiled.
 
@@ -45,6 +53,8 @@ class Batches:
             if epoch != self.epoch:
                 self._begin(epoch)
             many = min(until - step, self.plan.steps - s)
+            if self.grain:
+                many = min(many, self.whole(step + 1) - step)
             for w, order, cuts in zip(weights, self.order, self.cuts):
                 steps = np.array(cuts[s : s + many + 1])
                 taken(w, self.part.X, self.part.y, order, steps, rates[:many])

@@ -19,6 +19,7 @@ from .losses import CODES
 SQUARED, HUBER, LOG = CODES["squared"], CODES["huber"], CODES["log"]
 HINGE = CODES["hinge"]
 AHEAD = 4  # rows: of 2, 4 and 8 all much the same, and a third faster than none
+BYTES_AHEAD = 4096  # in rows in order: a quarter faster than what the hardware does
 
 compiled = njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}
@@ -134,11 +135,22 @@ def _prefetch(typingctx, pointer):
 
 
 @compiled
-def prefetch(X, i):
-    """Fetch row i of X ahead: in shuffled order no hardware guesses what comes next."""
-    first = X.ctypes.data + i * X.strides[0]
-    for line in range(0, X.strides[0], 64):
-        _prefetch(np.uintp(first + line))
+def prefetch(array, i, j):
+    """Fetch the items i … j-1 of the first axis of an array ahead."""
+    start, width = array.ctypes.data, array.strides[0]
+    first = start + i * width
+    for line in range(first - first % 64, start + j * width, 64):
+        _prefetch(np.uintp(line))
+
+
+@compiled
+def prefetch_row(X, y, i):
+    """Fetch row i ahead: in shuffled order no hardware guesses what comes next.
+
+    Its y lies elsewhere, and to wait for that alone takes a third of the time.
+    """
+    prefetch(y, i, i + 1)
+    prefetch(X, i, i + 1)
 
 
 @compiled
@@ -147,11 +159,13 @@ def gradient(w, X, y, rows, out, loss):
     total = 0.0
     out[:] = 0
     n = X.shape[0] if rows is None else rows.size
+    ahead = AHEAD if rows is not None else 1 + BYTES_AHEAD // max(1, X.strides[0])
     for k in range(n):
-        i = k if rows is None else rows[k]
+        i, soon = k, min(k + ahead, n - 1)
         if rows is not None:
-            prefetch(X, rows[min(k + AHEAD, n - 1)])
+            i, soon = rows[k], rows[soon]
         p = dot(w, X[i])
+        prefetch_row(X, y, soon)  # while the row, now near, is used once more
         total += value(loss, p, y[i])
         add(out, slope(loss, p, y[i]), X[i])
     return total
@@ -170,14 +184,14 @@ def descend(w, X, y, steps, strengths, loss):
         lo, hi = cuts[s], cuts[s + 1]
         if hi - lo == 1:
             i = order[lo]
-            prefetch(X, order[min(lo + AHEAD, order.size - 1)])
+            prefetch_row(X, y, order[min(lo + AHEAD, order.size - 1)])
             r = slope(loss, dot(w, X[i]), y[i])
             move(w, X[i], r, rates[s], alpha, beta)
             continue
         g[:] = 0
         for k in range(lo, hi):
             i = order[k]
-            prefetch(X, order[min(k + AHEAD, order.size - 1)])
+            prefetch_row(X, y, order[min(k + AHEAD, order.size - 1)])
             add(g, slope(loss, dot(w, X[i]), y[i]), X[i])
         move(w, g, 1.0 / max(1, hi - lo), rates[s], alpha, beta)
 

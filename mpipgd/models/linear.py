@@ -10,6 +10,8 @@ from ..data.rows import Csr
 from ..errors import DataError
 from .losses import CODES, LOSSES, probabilities
 
+GRAIN = 1024  # rows
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -102,7 +104,7 @@ class Linear:
 
         Step s reads the rows order[cuts[s]:cuts[s + 1]]; with their mean gradient g,
         w <- w - rates[s] (g + alpha w), then soft-thresholded at rates[s] beta. The
-        bits do not depend on how a run of steps is cut into calls.
+        bits do not depend on how a run of steps is cut into calls, see `grain`.
         `order` and `cuts` (steps + 1,) are int64, `rates` (steps,) float64. With
         `share` the steps are folded into a shared vector: see `folds.descend`.
         """
@@ -117,6 +119,16 @@ class Linear:
             kernels.softmax_descend(self._matrix(w), entries, y, steps, strengths)
         else:
             kernels.descend(w, entries, y, steps, strengths, self._code)
+
+    def grain(self, X, batch_size):
+        """Return how many steps of an epoch one call of `descend` must take at once.
+
+        Sparse rows leave penalties for later, to the end of a call at the latest: where
+        calls end, the bits tell. Each end costs as much as some hundred rows. 0: any.
+        """
+        if not isinstance(X, Csr) or (self.alpha is None and self.beta is None):
+            return 0
+        return max(1, max(GRAIN, X.width // 8) // batch_size)
 
     def tally(self, w, X, y):
         """Return [loss sum, hits] over all rows; for regression Σ (p - y)² as hits."""
