@@ -14,7 +14,8 @@ class Batches:
         self.objective, self.plan, self.part = objective, plan, part
         self.workers = list(workers)
         self.sums = np.empty((len(self.workers), objective.size), objective.dtype)
-        self.cuts = [plan.cuts(worker).tolist() for worker in self.workers]
+        self.cuts = [plan.cuts(worker) for worker in self.workers]
+        self.steps = [cuts.tolist() for cuts in self.cuts]  # quicker to look into
         self.grain = (
             0  # steps that one call of a compiled pass must take; 0: as it likes
         )
@@ -22,9 +23,9 @@ class Batches:
 
     def _begin(self, epoch):
         self.epoch = epoch
-        self.order = [
-            self.plan.order(epoch, worker) - self.part.first for worker in self.workers
-        ]
+        self.order = [self.plan.order(epoch, worker) for worker in self.workers]
+        for order in self.order:
+            order -= self.part.first
 
     def __call__(self, weights, step):
         epoch, s = divmod(step, self.plan.steps)
@@ -32,7 +33,7 @@ class Batches:
             self._begin(epoch)
         gradient, X, y = self.objective.gradient, self.part.X, self.part.y
         shared = len(weights) == 1
-        for i, (order, cuts) in enumerate(zip(self.order, self.cuts)):
+        for i, (order, cuts) in enumerate(zip(self.order, self.steps)):
             w = weights[0] if shared else weights[i]
             gradient(w, X, y, order[cuts[s] : cuts[s + 1]], self.sums[i])
         return self.sums
@@ -56,6 +57,6 @@ class Batches:
             if self.grain:
                 many = min(many, self.whole(step + 1) - step)
             for w, order, cuts in zip(weights, self.order, self.cuts):
-                steps = np.array(cuts[s : s + many + 1])
+                steps = cuts[s : s + many + 1]
                 taken(w, self.part.X, self.part.y, order, steps, rates[:many])
             step, rates = step + many, rates[many:]

@@ -25,6 +25,12 @@ compiled = njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}
 )
 
+# without counting references to arrays, which is atomic, and here no array is made
+bare = njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"},
+    _nrt=False,
+)  # fmt: skip
+
 
 @compiled
 def value(loss, p, y):
@@ -134,10 +140,21 @@ def _prefetch(typingctx, pointer):
     return types.void(types.uintp), generate
 
 
-@compiled
+@intrinsic
+def _address(typingctx, array):
+    """Return where an array lies; its `ctypes` would count a reference, atomically."""
+
+    def generate(context, builder, signature, args):
+        found = context.make_array(signature.args[0])(context, builder, args[0])
+        return builder.ptrtoint(found.data, ir.IntType(64))
+
+    return types.uintp(array), generate
+
+
+@bare
 def prefetch(array, i, j):
     """Fetch the items i … j-1 of the first axis of an array ahead."""
-    start, width = array.ctypes.data, array.strides[0]
+    start, width = np.int64(_address(array)), array.strides[0]
     first = start + i * width
     for line in range(first - first % 64, start + j * width, 64):
         _prefetch(np.uintp(line))

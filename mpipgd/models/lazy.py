@@ -6,15 +6,15 @@ its rows touch few of them. So shrinking is one number s (Bottou 2010, §5.1), a
 al. 2009; Tsuruoka et al. 2009). To rounding it is what taking all at once gives.
 
 `V` is (columns, outputs); where there is an intercept it is the last column, without
-penalty, and the last entry of every row. The state is `numbers` [s, U] and `paid`
-(penalised columns,), which is None without an l1 penalty.
+penalty, and the last entry of every row: `free` is 1, else 0. The state is s, U and
+`paid` (penalised columns,), which is empty without an l1 penalty.
 """
 
 import numpy as np
 
-from .kernels import compiled, soft
+from .kernels import bare, compiled, soft
 
-LEAST = 1e-8  # of s: below, v would grow too large
+LEAST, LOW = 1e-8, 0.5  # of s, lest v grows too large, and of a step's factor
 
 
 @compiled
@@ -26,16 +26,8 @@ def strength(strengths):
 
 
 @compiled
-def debts(beta, columns):
-    """Return what the columns have paid, nothing, or None where nobody owes."""
-    if beta is None:
-        return None
-    return np.zeros(columns)
-
-
-@compiled
 def begin(V, alpha, beta):
-    """Return (alpha, beta) as numbers, the columns not penalised (0 or 1), the state.
+    """Return (alpha, beta) as numbers, `free`, and `paid`.
 
     Without any penalty s stays 1, and all columns count as penalised.
     """
@@ -43,53 +35,54 @@ def begin(V, alpha, beta):
     columns = max(many, more) // V.shape[1]
     if columns == 0:
         columns = V.shape[0]
-    numbers = np.array([1.0, 0.0])
-    return (a, b), V.shape[0] - columns, numbers, debts(beta, columns)
+    return (a, b), V.shape[0] - columns, np.zeros(columns if b else 0)
 
 
-@compiled
-def pay(V, c, numbers, paid):
+@bare
+def pay_column(V, c, owed, paid):
     """Bring column c up to date with the l1 penalty."""
-    if paid is not None:
-        if c < paid.size and paid[c] < numbers[1]:
-            owed = numbers[1] - paid[c]
-            for output in range(V.shape[1]):
-                V[c, output] = soft(V[c, output], owed)
-            paid[c] = numbers[1]
-
-
-@compiled
-def settle(V, free, numbers, paid):
-    """Bring all weights up to date: V <- s v, and the state to its beginning."""
-    columns = V.shape[0] - free
-    if paid is not None:
-        for c in range(columns):
-            pay(V, c, numbers, paid)
-        paid[:] = 0
-    if numbers[0] != 1.0:
-        for c in range(columns):
-            for output in range(V.shape[1]):
-                V[c, output] *= numbers[0]
-    numbers[:] = 1.0, 0.0
-
-
-@compiled
-def shrink(V, penalty, free, numbers, paid, rate):
-    """Let a step's penalties pass over all weights."""
-    a, b = penalty
-    factor = 1.0 - rate * a
-    numbers[0] *= factor
-    if factor < 0.5 or numbers[0] < LEAST:
-        _shrink_now(V, factor, free, numbers, paid)
-    numbers[1] += rate * b / numbers[0]
-
-
-@compiled
-def _shrink_now(V, factor, free, numbers, paid):
-    """Do not let s become too small, 0 or negative: v <- factor s v."""
-    scale = numbers[0]
-    numbers[0] = 1.0
-    settle(V, free, numbers, paid)
-    for c in range(V.shape[0] - free):
+    rest = owed - paid[c]
+    if rest > 0:
         for output in range(V.shape[1]):
-            V[c, output] *= scale
+            V[c, output] = soft(V[c, output], rest)
+        paid[c] = owed
+
+
+@bare
+def pay(V, columns, owed, paid):
+    """Bring some columns up to date with the l1 penalty."""
+    if paid.size:
+        for k in range(columns.size):
+            pay_column(V, columns[k], owed, paid)
+
+
+@bare
+def settle(V, free, scale, owed, paid):
+    """Bring all weights up to date: V <- s v, as if from now on s = 1 and U = 0."""
+    for c in range(paid.size):
+        pay_column(V, c, owed, paid)
+        paid[c] = 0
+    if scale != 1.0:
+        for c in range(V.shape[0] - free):
+            for output in range(V.shape[1]):
+                V[c, output] *= scale
+
+
+@compiled
+def shrunk(penalty, scale, owed, rate):
+    """Return whether a step's penalties must be taken now, and s and U after it.
+
+    They must where s would become too small for v, or 0, or negative.
+    """
+    factor = 1.0 - rate * penalty[0]
+    now = factor < LOW or scale < LEAST
+    scale = 1.0 if now else scale * factor
+    return now, (scale, (0.0 if now else owed) + rate * penalty[1] / scale)
+
+
+@bare
+def shrink(V, penalty, rate, free, state):
+    """Settle, and then V <- (1 - rate alpha) V."""
+    scale, owed, paid = state
+    settle(V, free, scale, owed, paid)
+    settle(V, free, 1.0 - rate * penalty[0], 0.0, paid[:0])

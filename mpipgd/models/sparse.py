@@ -9,28 +9,28 @@ rows need is fetched ahead: where a row lies first, and then the row.
 import numpy as np
 
 from . import lazy
-from .kernels import AHEAD, compiled, prefetch, slope, softmax_residual, value
+from .kernels import AHEAD, bare, compiled, prefetch, slope, softmax_residual, value
 
 
-@compiled
-def row(X, i):
-    """Return the values of row i and the columns they stand in."""
-    data, indices, indptr = X
-    lo, hi = indptr[i], indptr[i + 1]
-    return data[lo:hi], indices[lo:hi]
-
-
-@compiled
+@bare
 def fetch(X, y, order, k):
     """Fetch ahead what comes some rows after the k-th in this order."""
-    data, indices, indptr = X
+    values, columns, indptr = X
     last = order.size - 1
     i = order[min(k + 2 * AHEAD, last)]
     prefetch(indptr, i, i + 1)
     prefetch(y, i, i + 1)
     i = order[min(k + AHEAD, last)]
-    prefetch(data, indptr[i], indptr[i + 1])
-    prefetch(indices, indptr[i], indptr[i + 1])
+    prefetch(values, indptr[i], indptr[i + 1])
+    prefetch(columns, indptr[i], indptr[i + 1])
+
+
+@compiled
+def row(X, i, free):
+    """Return values and columns of row i: of its penalised part, and of the rest."""
+    values, columns, indptr = X
+    lo, mid, hi = indptr[i], indptr[i + 1] - free, indptr[i + 1]
+    return (values[lo:mid], columns[lo:mid]), (values[mid:hi], columns[mid:hi])
 
 
 @compiled
@@ -48,24 +48,8 @@ def add(w, r, x):
     """w <- w + r x, in place."""
     values, columns = x
     r = w.dtype.type(r)
-    whole = values.size - values.size % 4
-    for k in range(0, whole, 4):
-        # where to write is read first: a write might change it, for all one knows
-        a, b, c, d = columns[k], columns[k + 1], columns[k + 2], columns[k + 3]
-        w[a] += r * values[k]
-        w[b] += r * values[k + 1]
-        w[c] += r * values[k + 2]
-        w[d] += r * values[k + 3]
-    for k in range(whole, values.size):
+    for k in range(values.size):
         w[columns[k]] += r * values[k]
-
-
-@compiled
-def parted(x, free):
-    """Return the entries of a row in penalised columns, and its last `free` ones."""
-    values, columns = x
-    n = values.size - free
-    return (values[:n], columns[:n]), (values[n:], columns[n:])
 
 
 @compiled
@@ -88,7 +72,7 @@ def gradient(w, X, y, rows, out, loss):
         if rows is not None:
             i = rows[k]
             fetch(X, y, rows, k)
-        x = row(X, i)
+        x, _ = row(X, i, 0)
         p = dot(w, x)
         total += value(loss, p, y[i])
         add(out, slope(loss, p, y[i]), x)
@@ -101,27 +85,48 @@ def descend(w, X, y, steps, strengths, loss):
 
     All slopes of a step come before its first change of a weight.
     """
-    (order, cuts, rates), (alpha, beta), V = steps, strengths, w.reshape(-1, 1)
-    penalty, free, numbers, paid = lazy.begin(V, alpha, beta)
-    slopes = np.empty(largest_batch(cuts))
+    V, slopes = w.reshape(-1, 1), np.empty(largest_batch(steps[1]))
+    state = lazy.begin(V, *strengths)
+    _descend(w, X, y, steps, loss, (V, state, slopes))
+
+
+# One body, as calls would take as long as a row's arithmetic. Unsigned numbers of
+# entries spare the question whether they count from the end.
+@bare
+def _descend(w, X, y, steps, loss, memory):
+    (order, cuts, rates), (V, (penalty, free, paid), slopes) = steps, memory
+    values, columns, indptr = X
+    scale, owed = 1.0, 0.0
     for s in range(rates.size):
-        lo, hi = cuts[s], cuts[s + 1]
-        for k in range(lo, hi):
-            fetch(X, y, order, k)
-            x, rest = parted(row(X, order[k]), free)
-            if paid is not None:
-                for c in x[1]:
-                    lazy.pay(V, c, numbers, paid)
-            p = numbers[0] * dot(w, x) + dot(w, rest)
-            slopes[k - lo] = slope(loss, p, y[order[k]])
-        lazy.shrink(V, penalty, free, numbers, paid, rates[s])
-        for k in range(lo, hi):
-            r = -rates[s] / (hi - lo) * slopes[k - lo]
+        batch = order[cuts[s] : cuts[s + 1]]
+        for k in range(batch.size):
+            fetch(X, y, order, cuts[s] + k)
+            lo, hi = indptr[batch[k]], indptr[batch[k] + 1]
+            x, c, p = values[lo:hi], columns[lo:hi], 0.0
+            n, end = np.uint64(x.size - free), np.uint64(x.size)
+            if paid.size:
+                lazy.pay(V, c[:n], owed, paid)
+            for e in range(n):
+                p += x[e] * w[c[e]]
+            p *= scale
+            for e in range(n, end):
+                p += x[e] * w[c[e]]
+            slopes[k] = slope(loss, p, y[batch[k]])
+        now, after = lazy.shrunk(penalty, scale, owed, rates[s])
+        if now:
+            lazy.shrink(V, penalty, rates[s], free, (scale, owed, paid))
+        scale, owed = after
+        for k in range(batch.size):
+            r = -rates[s] / batch.size * slopes[k]
             if r != 0.0:
-                x, rest = parted(row(X, order[k]), free)
-                add(w, r / numbers[0], x)
-                add(w, r, rest)
-    lazy.settle(V, free, numbers, paid)
+                lo, hi = indptr[batch[k]], indptr[batch[k] + 1]
+                x, c = values[lo:hi], columns[lo:hi]
+                n, end = np.uint64(x.size - free), np.uint64(x.size)
+                for e in range(n):
+                    w[c[e]] += r / scale * x[e]
+                for e in range(n, end):
+                    w[c[e]] += r * x[e]
+    lazy.settle(V, free, scale, owed, paid)
 
 
 @compiled
@@ -152,7 +157,7 @@ def softmax_gradient(W, X, y, rows, G):
     n = X[2].size - 1 if rows is None else rows.size
     for k in range(n):
         i = k if rows is None else rows[k]
-        x = row(X, i)
+        x, _ = row(X, i, 0)
         z[:] = 0
         scores(W, x, z)
         total += softmax_residual(z, y[i])
@@ -163,31 +168,43 @@ def softmax_gradient(W, X, y, rows, G):
 @compiled
 def softmax_descend(W, X, y, steps, strengths):
     """Take plain SGD steps of softmax regression; `W` is (width, C)."""
-    (order, cuts, rates), (alpha, beta) = steps, strengths
-    penalty, free, numbers, paid = lazy.begin(W, alpha, beta)
-    residuals = np.empty((largest_batch(cuts), W.shape[1]), W.dtype)
+    residuals = np.empty((largest_batch(steps[1]), W.shape[1]), W.dtype)
+    _softmax_descend(X, y, steps, (W, lazy.begin(W, *strengths), residuals))
+
+
+@compiled
+def _softmax_descend(X, y, steps, memory):
+    (order, cuts, rates), (W, (penalty, free, paid), residuals) = steps, memory
+    scale, owed = 1.0, 0.0
     for s in range(rates.size):
         batch = order[cuts[s] : cuts[s + 1]]
         for k in range(batch.size):
-            (x, rest), z = parted(row(X, batch[k]), free), residuals[k]
-            for c in x[1]:
-                lazy.pay(W, c, numbers, paid)
+            (x, rest), z = row(X, batch[k], free), residuals[k]
+            lazy.pay(W, x[1], owed, paid)
             z[:] = 0
             scores(W, x, z)
-            z *= z.dtype.type(numbers[0])
+            z *= z.dtype.type(scale)
             scores(W, rest, z)
             softmax_residual(z, y[batch[k]])
-        lazy.shrink(W, penalty, free, numbers, paid, rates[s])
+        now, after = lazy.shrunk(penalty, scale, owed, rates[s])
+        if now:
+            lazy.shrink(W, penalty, rates[s], free, (scale, owed, paid))
+        scale, owed = after
         for k in range(batch.size):
-            r, (x, rest) = -rates[s] / batch.size, parted(row(X, batch[k]), free)
-            add_outer(W, r / numbers[0], x, residuals[k])
+            r, (x, rest) = -rates[s] / batch.size, row(X, batch[k], free)
+            add_outer(W, r / scale, x, residuals[k])
             add_outer(W, r, rest, residuals[k])
-    lazy.settle(W, free, numbers, paid)
+    lazy.settle(W, free, scale, owed, paid)
 
 
 @compiled
 def product(X, W, out):
     """Write X W into `out` (n, C) for `W` (width, C)."""
-    out[:] = 0
+    w = W[:, 0].copy()
     for i in range(out.shape[0]):
-        scores(W, row(X, i), out[i])
+        x, _ = row(X, i, 0)
+        if w.size == W.size:
+            out[i, 0] = dot(w, x)
+        else:
+            out[i] = 0
+            scores(W, x, out[i])
