@@ -43,23 +43,17 @@ def assemble(options, grid, plan, objective, train, clock):
         found = f"--n-sync {options.n_sync}: the run has {steps} steps"
         raise UsageError(found, agreed=True)
     rate = learning_rate(options, plan, objective)
-    vectors = total(
-        grid,
-        clock,
-        objective.size,
-        objective.dtype,
-        reduction=options.reduction,
-        compiled=objective.compiled,
-    )
+    vectors = summing(options, grid, objective, clock)
     weights = objective.init(np.random.default_rng([options.seed, 0]))
-    descent = optimizer(options, objective, rate)
+    descent = optimizer(options, objective, rate, vectors.slice)
     fast = plain_sgd(options) and objective.compiled
     args = options, grid, plan, steps, weights, descent, vectors, fast, train
     with contextlib.ExitStack() as stack:
         stack.callback(vectors.free)  # where the recipe refuses
         transform, store = STRATEGIES[options.strategy](Parts(*args))
         stack.pop_all()
-    batches = Batches(objective, plan, train, range(grid.first, grid.last))
+    sums = vectors.rows if vectors.apart else None
+    batches = Batches(objective, plan, train, range(grid.first, grid.last), sums=sums)
     taken = store.descent(objective) if fast else None
     descend = taken and compiled(batches, rate, taken)
     if taken:
@@ -67,6 +61,19 @@ def assemble(options, grid, plan, objective, train, clock):
     warm = partial(warmed, objective, train, taken)
     parts = batches, transform, store, descend, vectors, warm, batches.whole
     return Assembly(steps, rate, *parts)
+
+
+def summing(options, grid, objective, clock):
+    """Return the sum over the workers; in slices where all can be done on slices."""
+    return total(
+        grid,
+        clock,
+        objective.size,
+        objective.dtype,
+        reduction=options.reduction,
+        compiled=objective.compiled,
+        apart=options.strategy == "sync" and not options.clip_norm,
+    )
 
 
 def warmed(objective, train, taken):
@@ -94,13 +101,20 @@ def learning_rate(options, plan, objective):
     )
 
 
-def optimizer(options, objective, rate):
-    """Return the transform mean gradient -> update, with its penalties and clips."""
+def optimizer(options, objective, rate, part):
+    """Return the transform mean gradient -> update, with its penalties and clips.
+
+    `part`: the slice of the vectors that it will see.
+    """
     descent = OPTIMIZERS[options.optimizer]
+    alpha, beta = (
+        None if each is None else each[part]
+        for each in (objective.alpha, objective.beta)
+    )
     return chain(
-        decay(objective.alpha),
+        decay(alpha),
         *([clip_norm(options.clip_norm)] if options.clip_norm else []),
-        descent(rate, momentum=options.momentum, l1=objective.beta),
+        descent(rate, momentum=options.momentum, l1=beta),
         *([clip_weights(options.clip_weights)] if options.clip_weights else []),
     )
 

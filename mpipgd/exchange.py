@@ -47,6 +47,29 @@ def mean(total, counts):
     return Transform(init, update)
 
 
+def mean_slice(total, counts):
+    """Do what `mean` does, for this rank's slice of the sum; see `stores.sliced`.
+
+    The gradients are in `total.rows` already. Whether all slices are finite is seen
+    when the update is pushed.
+    """
+    counts = [float(count) for count in counts]
+    epoch = len(counts)
+
+    def init(weights):
+        return {"t": np.zeros((), np.int64)}
+
+    def update(gradient, state, weights):
+        t = int(state["t"])
+        state["t"][...] = t + 1
+        g = total.of_slice()
+        g /= counts[t % epoch]
+        total.mark(g.dot(g))
+        return g[None], state
+
+    return Transform(init, update)
+
+
 def each_mean(counts):
     """Gradient sums of the hosted workers -> each one's mean over its own rows.
 

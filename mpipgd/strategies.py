@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from .exchange import each_mean, mean
+from .exchange import each_mean, mean, mean_slice
 from .stores.gossip import Gossip
 from .stores.hogwild import Hogwild
 from .stores.one import One
 from .stores.replicas import Elastic, Replicas
 from .stores.servers import Servers
+from .stores.sliced import Sliced
 from .transforms import OPTIMIZERS, chain
 
 
@@ -40,6 +41,10 @@ class Parts:
 
 def sync(parts):
     """every step takes the mean gradient of all workers (synchronous SGD)"""
+    if parts.total.apart:
+        store = Sliced(parts.weights, parts.total, parts.plan.steps)
+        part_of_mean = mean_slice(parts.total, parts.plan.totals())
+        return store.sliced(chain(part_of_mean, parts.optimizer)), store
     average_gradient = mean(parts.total, parts.plan.totals())
     store = One(parts.weights, alone=parts.plan.workers == 1)
     return chain(average_gradient, parts.optimizer), store

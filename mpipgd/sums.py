@@ -11,36 +11,13 @@ from time import perf_counter
 import numpy as np
 
 from . import mpi
-from .tree import merges, sum_rows
+from .slices import Sum, Windowed
+from .tree import merges
 from .waiting import pause, spins
 
 # Below this, copying all sums costs less than waiting twice; by scripts/bench exchange.
 SMALL_BYTES = 32 * 1024
 LINE = 8  # int64 in a cache line: each rank's flag has a line of its own
-
-
-class Sum:
-    """Sum (hosted, size) over the rows of all ranks; the base does it on one rank.
-
-    The rows are given away: they are overwritten. So is the result, by the next sum.
-    """
-
-    def __init__(self, grid, clock):
-        self.grid, self.clock = grid, clock
-        self.nodes = grid.nodes_of[grid.comm.rank]
-        self.counts = [len(nodes) for nodes in grid.nodes_of]
-
-    def partials(self, rows):
-        """Yield this rank's nodes of the tree, each summed over its workers' rows."""
-        first = self.grid.first
-        for start, length in self.nodes:
-            yield sum_rows(rows[start - first : start - first + length])
-
-    def __call__(self, rows):
-        return sum_rows(rows)
-
-    def free(self):
-        """Free what was shared; collective."""
 
 
 class Gathered(Sum):
@@ -137,73 +114,6 @@ class Flagged(Sum):
         self.flags.free()
 
 
-class Windowed(Sum):
-    """Ranks of a node share their partial sums; each finishes the tree for a slice.
-
-    Nodes exchange their own partial sums through their first ranks. `result` is apart
-    from the partial sums so that a fast rank's next ones cannot overtake a slow reader.
-    """
-
-    def __init__(self, grid, clock, size, dtype):
-        super().__init__(grid, clock)
-        self._plan_nodes()
-        rows = max(len(self.inner), len(self.outer)) + 1
-        self.window = mpi.Window(grid.node, (rows, size), dtype)
-        self.partial, self.result = self.window.array[:-1], self.window.array[-1]
-        cut = [size * k // grid.node.size for k in range(grid.node.size + 1)]
-        self.slice = slice(*cut[grid.node.rank : grid.node.rank + 2])
-        self.private = np.empty(size, dtype)
-
-    def _plan_nodes(self):
-        """Find which partial sums merge inside this node and which between nodes."""
-        grid, leads = self.grid, self.grid.node_ranks
-        kept = {}
-        for lead in sorted(set(leads)):
-            ranks = [rank for rank, each in enumerate(leads) if each == lead]
-            nodes = [node for rank in ranks for node in grid.nodes_of[rank]]
-            kept[lead] = merges(nodes, grid.workers) + (nodes,)
-        mine = grid.leader_rank()
-        self.first = sum(self.counts[mine : grid.comm.rank])
-        self.pairs, self.left, self.inner = kept[mine]
-        self.shares = [len(left) for _, left, _ in kept.values()]
-        self.outer = [node for _, left, _ in kept.values() for _, node in left]
-        self.last_pairs, _ = merges(self.outer, grid.workers)
-
-    def __call__(self, rows):
-        for k, partial in enumerate(self.partials(rows), self.first):
-            self.partial[k] = partial
-        began = perf_counter()
-        self.window.meet()
-        part = self.partial[:, self.slice]
-        for i, j in self.pairs:
-            part[i] += part[j]
-        if len(self.shares) > 1:
-            self._between_nodes()
-            for i, j in self.last_pairs:
-                part[i] += part[j]
-        self.result[self.slice] = part[0]
-        self.window.meet()
-        self.private[...] = self.result
-        self.clock.exchange += perf_counter() - began
-        self.clock.sent += len(self.nodes) * self.private.nbytes
-        return self.private
-
-    def _between_nodes(self):
-        """Replace this node's partial sums by those of all nodes, in order."""
-        self.window.meet()
-        if self.grid.leaders != mpi.NOBODY:
-            width = self.private.nbytes
-            mine = np.stack([self.partial[i] for i, _ in self.left])
-            counts = [share * width for share in self.shares]
-            whole = self.partial[: len(self.outer)]
-            self.grid.leaders.Allgatherv([mine, mpi.BYTE], [whole, counts, mpi.BYTE])
-        self.window.meet()
-
-    def free(self):
-        self.partial = self.result = None
-        self.window.free()
-
-
 class Native(Sum):
     """MPI's own Allreduce, in whatever order the library likes: for comparison."""
 
@@ -223,14 +133,17 @@ class Native(Sum):
 REDUCTIONS = ("fixed", "mpi")
 
 
-def total(grid, clock, size, dtype, *, reduction="fixed", compiled=False):
-    """Return the `Sum` that fits the grid and the size of the vector; free it."""
+def total(grid, clock, size, dtype, *, reduction="fixed", compiled=False, apart=False):
+    """Return the `Sum` that fits the grid and the size of the vector; free it.
+
+    `apart`: whoever uses a large sum can do with each rank having a slice of it.
+    """
     if grid.comm.size == 1:
         return Sum(grid, clock)
     if reduction == "mpi":
         return Native(grid, clock, size, dtype)
     if size * np.dtype(dtype).itemsize > SMALL_BYTES:
-        return Windowed(grid, clock, size, dtype)
+        return Windowed(grid, clock, size, dtype, apart=apart and grid.node.size > 1)
     if grid.node.size < grid.comm.size:
         return Gathered(grid, clock, size, dtype)
     return Flagged(grid, clock, size, dtype, compiled=compiled)

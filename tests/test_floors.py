@@ -10,6 +10,7 @@ FLOORS = [
     "errors tree weights loop atomic clock shared",
     "launch",
     "waiting mpi options transforms schedules data.rows",
+    "slices",
     "grid config progress watch sums models.* data.plan data.layout data.check",
     "exchange settings",
     "stores.* checkpoint journal console data.*",

@@ -10,10 +10,12 @@ class Batches:
     gradient sums (hosted, size), a row a worker; one replica is read by all of them.
     """
 
-    def __init__(self, objective, plan, part, workers):
+    def __init__(self, objective, plan, part, workers, *, sums=None):
         self.objective, self.plan, self.part = objective, plan, part
         self.workers = list(workers)
-        self.sums = np.empty((len(self.workers), objective.size), objective.dtype)
+        self.sums = sums  # to be written into, where they are to lie in one place
+        if sums is None:
+            self.sums = np.empty((len(self.workers), objective.size), objective.dtype)
         self.cuts = [plan.cuts(worker) for worker in self.workers]
         self.steps = [cuts.tolist() for cuts in self.cuts]  # quicker to look into
         self.grain = (

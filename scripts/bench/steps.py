@@ -76,9 +76,7 @@ def _pytorch(comm):
         port = comm.bcast(free.getsockname()[1])
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     pytorch.set_num_threads(1)
-    pytorch.distributed.init_process_group(
-        "gloo", rank=comm.rank, world_size=comm.size
-    )
+    pytorch.distributed.init_process_group("gloo", rank=comm.rank, world_size=comm.size)
     return pytorch
 
 

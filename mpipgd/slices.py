@@ -1,0 +1,136 @@
+"""Large sums over the workers: in shared memory, each rank finishing a slice.
+
+The ranks of a node write their workers' rows there, and each combines its own slice of
+all of them, in the order of the tree. Where the optimizer works on that slice, too,
+nothing is ever copied (see `stores.sliced`).
+"""
+
+from time import perf_counter
+
+import numpy as np
+
+from . import mpi
+from .tree import merges, sum_rows
+
+
+class Sum:
+    """Sum (hosted, size) over the rows of all ranks; the base does it on one rank.
+
+    The rows are given away: they are overwritten. So is the result, by the next sum.
+    """
+
+    slice = slice(None)  # what a rank has of the sum, see `Windowed`
+    apart = False
+
+    def __init__(self, grid, clock):
+        self.grid, self.clock = grid, clock
+        self.nodes = grid.nodes_of[grid.comm.rank]
+        self.counts = [len(nodes) for nodes in grid.nodes_of]
+
+    def partials(self, rows):
+        """Yield this rank's nodes of the tree, each summed over its workers' rows."""
+        first = self.grid.first
+        for start, length in self.nodes:
+            yield sum_rows(rows[start - first : start - first + length])
+
+    def __call__(self, rows):
+        return sum_rows(rows)
+
+    def free(self):
+        """Free what was shared; collective."""
+
+
+class Windowed(Sum):
+    """Ranks of a node share their partial sums; each finishes the tree for a slice.
+
+    Nodes exchange their own partial sums through their first ranks. With `apart` the
+    partial sums are the workers' own rows, written in place, and a rank asks for its
+    slice alone.
+    """
+
+    def __init__(self, grid, clock, size, dtype, *, apart=False):
+        super().__init__(grid, clock)
+        self.apart = apart
+        nodes_of = grid.nodes_of
+        if apart:
+            ranges = map(grid.range, range(grid.comm.size))
+            nodes_of = [[(k, 1) for k in range(*each)] for each in ranges]
+            self.nodes = nodes_of[grid.comm.rank]
+        self._plan_nodes(nodes_of)
+        rows = max(len(self.inner), len(self.outer)) + 1
+        self.window = mpi.Window(grid.node, (rows, size), dtype)
+        self.marks = mpi.Window(grid.node, (grid.node.size,), np.float64)
+        self.partial, self.result = self.window.array[:-1], self.window.array[-1]
+        self.rows = self.partial[self.first :][: len(self.nodes)]
+        cut = [size * k // grid.node.size for k in range(grid.node.size + 1)]
+        self.slice = slice(*cut[grid.node.rank : grid.node.rank + 2])
+        self.private = None if apart else np.empty(size, dtype)
+
+    def _plan_nodes(self, nodes_of):
+        """Find which partial sums merge inside this node and which between nodes."""
+        grid, leads = self.grid, self.grid.node_ranks
+        kept = {}
+        for lead in sorted(set(leads)):
+            ranks = [rank for rank, each in enumerate(leads) if each == lead]
+            nodes = [node for rank in ranks for node in nodes_of[rank]]
+            kept[lead] = merges(nodes, grid.workers) + (nodes,)
+        mine = grid.leader_rank()
+        self.first = sum(map(len, nodes_of[mine : grid.comm.rank]))
+        self.pairs, self.left, self.inner = kept[mine]
+        self.shares = [len(left) for _, left, _ in kept.values()]
+        self.outer = [node for _, left, _ in kept.values() for _, node in left]
+        self.last_pairs, _ = merges(self.outer, grid.workers)
+
+    def __call__(self, rows):
+        for k, partial in enumerate(self.partials(rows), self.first):
+            self.partial[k] = partial
+        began = perf_counter()
+        self.result[self.slice] = self._reduced()
+        self.window.meet()
+        self.private[...] = self.result
+        self._count(began)
+        return self.private
+
+    def of_slice(self):
+        """Return this rank's slice of the sum of what all ranks wrote into `rows`."""
+        began = perf_counter()
+        part = self._reduced()
+        self._count(began)
+        return part
+
+    def _count(self, began):
+        self.clock.exchange += perf_counter() - began
+        self.clock.sent += self.rows.nbytes
+
+    def _reduced(self):
+        self.window.meet()
+        part = self.partial[:, self.slice]
+        for i, j in self.pairs:
+            part[i] += part[j]
+        if len(self.shares) > 1:
+            self._between_nodes()
+            for i, j in self.last_pairs:
+                part[i] += part[j]
+        return part[0]
+
+    def _between_nodes(self):
+        """Replace this node's partial sums by those of all nodes, in order."""
+        self.window.meet()
+        if self.grid.leaders != mpi.NOBODY:
+            mine = np.stack([self.partial[i] for i, _ in self.left])
+            whole = self.partial[: len(self.outer)]
+            mpi.gather_rows(self.grid.leaders, mine, whole, self.shares)
+        self.window.meet()
+
+    def mark(self, value):
+        """Leave a number for the others to `verify` once they have met."""
+        self.marks.array[self.grid.node.rank] = value
+
+    def verify(self):
+        """Return the sum of the marks that this node's ranks left."""
+        return self.marks.array.sum()
+
+    def free(self):
+        self.partial = self.result = self.rows = None
+        self.window.free()
+        self.marks.free()

@@ -1,0 +1,64 @@
+"""The sum in the fixed order: against MPI's own Allreduce, by size and ranks."""
+
+import os
+import time
+
+import numpy as np
+
+from measure import Case
+from mpipgd import Grid, sums
+from mpipgd.clock import Clock
+
+SIZES = (1_000, 10_000, 200_000, 1_000_000)
+
+
+def in_slices(total):
+    """Return total, or what a step does with a sum that stays in shared memory."""
+
+    def slices(rows):
+        total.rows[...] = rows
+        total.of_slice()
+        total.window.meet()
+
+    return slices if total.apart else total
+
+
+def exchange(comm):
+    """Sum one row a rank, as a step of sync does."""
+    grid = Grid(comm, comm.size)
+    for size in SIZES:
+        many = max(5, 200_000 // (size + 100))
+        rows = np.ones((1, size))
+
+        def side(total):
+            def go():
+                comm.Barrier()
+                began = time.perf_counter()
+                for _ in range(many):
+                    total(rows)
+                return (time.perf_counter() - began) / many
+
+            return go
+
+        args = grid, Clock(), size, "f8"
+        totals = {
+            "Allreduce": sums.Native(*args),
+            "mpipgd": sums.total(*args),
+            "mpipgd, compiled": sums.total(*args, compiled=True),
+            "mpipgd, in slices": sums.total(*args, apart=True),
+        }
+        sides = {name: side(in_slices(total)) for name, total in totals.items()}
+        if not totals["mpipgd, in slices"].apart:
+            del sides["mpipgd, in slices"]
+        crowded = comm.size > (os.cpu_count() or 1)
+        least = 1.8 if size >= 10_000 and comm.size >= 4 else 0.95
+        yield Case(
+            f"sum of {size:,} doubles{', crowded' * crowded}",
+            sides,
+            "Allreduce",
+            tuple(sides)[1:],
+            least,
+        )
+        for total in totals.values():
+            total.free()
+    grid.free()
