@@ -28,6 +28,7 @@ class Assembly:
     total: Any
     warm: Any  # compile, or load, what the run will call
     whole: Any  # the first step from one on at which the descent may be interrupted
+    method: Any = None  # that takes all rows at once, instead of the transform
 
     def free(self):
         """Free what the ranks share; collective."""
@@ -45,7 +46,8 @@ def assemble(options, grid, plan, objective, train, clock):
     rate = learning_rate(options, plan, objective)
     vectors = summing(options, grid, objective, clock)
     weights = objective.init(np.random.default_rng([options.seed, 0]))
-    descent = optimizer(options, objective, rate, vectors.slice)
+    part = vectors.slice if vectors.apart else slice(None)
+    descent = optimizer(options, objective, rate, part)
     fast = plain_sgd(options) and objective.compiled
     args = options, grid, plan, steps, weights, descent, vectors, fast, train
     with contextlib.ExitStack() as stack:

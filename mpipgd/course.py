@@ -13,9 +13,10 @@ from .console import Console, Silent
 from .data import plan
 from .data.load import load
 from .errors import Refusal
+from .finish import expect_smooth, finishing
 from .hooks import Hooks, Poll, Save, Scene, Syncs
 from .models import build
-from .scores import Evaluate
+from .scores import SWITCH, Evaluate
 from .transforms import flatten
 
 
@@ -37,17 +38,39 @@ class Course:
                 standardized=options.standardize,
                 clock=self.clock,
             )
-        rows = self.data.train
-        self.parts = assemble(
-            options, grid, self.plan, self.objective, rows, self.clock
-        )
-        mpi.first_alone(grid.node, self.parts.warm)
+        self.made = []  # parts, to be freed
+        args = options, grid, self.plan, self.objective
+        if "lbfgs" in (options.optimizer, options.then):
+            expect_smooth(options, self.objective)
+        if options.optimizer == "lbfgs":
+            first = self.objective.init(np.random.default_rng([options.seed, 0]))
+            self._finish(first)
+        else:
+            self._take(assemble(*args, self.data.train, self.clock))
+
+    def _take(self, parts):
+        """Go on with these parts."""
+        self.parts = parts
+        self.made.append(parts)
+        mpi.first_alone(self.grid.node, parts.warm)
+
+    def _finish(self, weights):
+        """Go on with a descent over all rows."""
+        args = self.options, self.grid, self.plan, self.objective
+        self._take(finishing(*args, self.data, self.clock, weights))
+
+    def free(self):
+        """Free what the ranks share; collective."""
+        for parts in self.made:
+            parts.free()
 
     def go(self, found, *, ranks):
         """Train to the end or until a hook says stop; return the summary.
 
         `found`: the attributes of the checkpoint to go on from, or None.
         """
+        if found and found.get("finishing") and not self.parts.method:
+            self._finish(self.parts.store.consensus(0))
         state = self.parts.transform.init(self.parts.store.pull())
         step = found["step"] if found else 0
         scene = self._scene(found)
@@ -104,7 +127,7 @@ class Course:
 
     def _descend(self, scene, state, found, ranks):
         """Run the loop with its hooks; leave the results; return the summary."""
-        parts, step = self.parts, found["step"] if found else 0
+        step = found["step"] if found else 0
         evaluate = Evaluate(scene)
         save = Save(scene, evaluate)
         poll = Poll(scene, self.watchdog, step=step)
@@ -112,8 +135,22 @@ class Course:
         if found:
             save.resume(found)
         self.clock.start(seconds=found["seconds"] if found else 0.0)
+        step = self._loop(hooks, state, step)
+        if hooks.reason == SWITCH:
+            hooks.reason = None
+            state = self._switch(scene, step)
+            save.save(step, state)
+            step = self._loop(hooks, state, step)
+        record = evaluate.closing(step)
+        summary = self._summary(record, ranks, hooks.reason)
+        scene.journal.metric(scene.position("end", step))
+        self._leave(scene, summary)
+        return summary
+
+    def _loop(self, hooks, state, step):
+        parts = self.parts
         with np.errstate(over="ignore", invalid="ignore"):  # divergence is looked for
-            step = loop.train(
+            return loop.train(
                 parts.gradient,
                 parts.transform,
                 parts.store,
@@ -123,11 +160,15 @@ class Course:
                 steps=parts.steps,
                 descend=parts.descend,
             )
-        record = evaluate.closing(step)
-        summary = self._summary(record, ranks, hooks.reason)
-        scene.journal.metric(scene.position("end", step))
-        self._leave(scene, summary)
-        return summary
+
+    def _switch(self, scene, step):
+        """Go on from the model there is by `--then`; return the new state."""
+        scene.journal.metric(scene.position("switch", step))
+        scene.console.say(f"SGD stalled after step {step:,}: on by L-BFGS")
+        with self.clock.paused():
+            self._finish(self.parts.store.consensus(step).copy())
+        scene.parts = self.parts
+        return self.parts.transform.init(self.parts.store.pull())
 
     def _summary(self, record, ranks, reason):
         weights = self.parts.store.consensus(record["step"])

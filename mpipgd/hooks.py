@@ -13,6 +13,7 @@ import numpy as np
 from . import checkpoint, launch, mpi
 from .errors import Stopped
 from .exchange import finite
+from .scores import SWITCH
 from .transforms import flatten
 
 POLL_SECONDS = 0.02
@@ -62,6 +63,8 @@ class Hooks:
         due = [hook for hook in self.hooks if hook.next(step - 1) == step]
         for hook in due:
             self.reason = hook(step, state) or self.reason
+            if self.reason == SWITCH:
+                return SWITCH
         if self.reason:
             self._leave(step, state)
         return self.reason
@@ -154,6 +157,7 @@ class Save:
             "epoch": step // scene.plan.steps,
             "workers": scene.grid.workers,
             "config": scene.config_text,
+            "finishing": int(scene.parts.method is not None),
             "metrics_bytes": scene.journal.length(),
             "seconds": scene.clock.now(),
             "exchange": scene.clock.exchange,
@@ -169,7 +173,7 @@ class Save:
         self.scene.clock.exchange = attributes["exchange"]
         self.scene.clock.sent = attributes["sent"]
         best = self.evaluate.best
-        best.update({key: attributes[f"best_{key}"] for key in best})
+        best.update({key: attributes.get(f"best_{key}", best[key]) for key in best})
 
 
 class Syncs:

@@ -8,13 +8,13 @@ from . import config, mpi
 from .clock import Clock
 from .data import plan, store
 from .data.load import load
-from .exchange import merged
+from .finish import SMOOTH
 from .grid import Grid
+from .lbfgs import Lbfgs, over_all_rows
 from .models import build
 from .sums import total
 
-SMOOTH = ("squared", "huber", "log", "squared_hinge", "softmax")
-LBFGS = {"maxcor": 20, "ftol": 1e-15, "gtol": 1e-10, "maxiter": 5000, "maxfun": 10_000}
+MOST = 5000  # iterations
 
 
 class Optimum(NamedTuple):
@@ -56,7 +56,7 @@ def _on(grid, source, options):
     first = objective.init(np.random.default_rng([options.seed, 0]))
     args = grid, Clock(), objective.size, objective.dtype
     with mpi.freeing(total(*args)) as summed:
-        function = _function(objective, data.train, rows.rows, summed)
+        function = over_all_rows(objective, data.train, rows.rows, summed)
         start = function(first)[0]
         smooth = options.model == "linear" and objective.loss in SMOOTH
         if not smooth or objective.beta is not None:
@@ -64,26 +64,11 @@ def _on(grid, source, options):
         return _descend(function, first, start)
 
 
-def _function(objective, part, n, summed):
-    """Return w -> (objective, gradient) over all n rows of all ranks."""
-    grid = summed.grid
-    sums = np.empty((grid.hosted, objective.size))
-
-    def function(w):
-        rows = zip(map(part.of, range(grid.hosted)), sums)
-        losses = [objective.gradient(w, X, y, None, out) for (X, y), out in rows]
-        loss = merged(grid, losses, lambda a, b: a + b) / n + objective.penalty(w)
-        gradient = summed(sums) / n
-        if objective.alpha is not None:
-            gradient += objective.alpha * w
-        return loss, gradient
-
-    return function
-
-
 def _descend(function, first, start):
-    from scipy.optimize import minimize
-
-    found = minimize(function, first, jac=True, method="L-BFGS-B", options=LBFGS)
-    norm = float(np.abs(found.jac).max())
-    return Optimum(start, float(found.fun), int(found.nit), norm)
+    method = Lbfgs(function)
+    w = first.copy()
+    state = method.init(w)
+    while not method.converged and method.iterations < MOST:
+        method.iterate(w)
+    norm = float(np.abs(state["gradient"]).max())
+    return Optimum(start, float(state["value"]), method.iterations, norm)

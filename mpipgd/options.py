@@ -83,7 +83,13 @@ class Train:
     optimizer: str = _descent(
         "sgd",
         "what makes an update of a gradient",
-        choices=("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"),
+        choices=("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "lbfgs"),
+    )
+    then: str | None = _descent(
+        None,
+        "go on with it over all rows when an epoch brings less than 5 %, or --tol "
+        "(Agarwal et al. 2011)",
+        choices=("lbfgs",),
     )
     lr: float = _descent(0.1, "learning rate", low=0)
     momentum: float = _descent(0.9, "of momentum and nesterov", low=0, high=1)

@@ -78,5 +78,5 @@ def _run(options, comm, found=None):
             if grid.idle:
                 return None
             course = Course(options, grid, source, watchdog)
-            with mpi.freeing(course.parts):
+            with mpi.freeing(course):
                 return course.go(found, ranks=comm.size)

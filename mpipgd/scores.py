@@ -11,6 +11,8 @@ from .errors import UsageError
 from .exchange import finite, merged
 
 ROWS = 4096  # evaluated at once
+SWITCH = "stalled"  # the reason to go on in another way (--then)
+STALL = 0.05  # of the objective: an epoch that brings less is the last before --then
 
 
 class Evaluate:
@@ -20,6 +22,7 @@ class Evaluate:
         self.scene = scene
         self.every = scene.options.eval_every * scene.plan.steps
         self.best = {"loss": math.inf, "score": -math.inf, "step": -1, "stale": 0}
+        self.best["last"] = math.inf  # the loss at the last evaluation
         self.variation = None
         if scene.data.header.task == "regression":
             self.variation = _variation(scene.grid, scene.data.test or scene.data.train)
@@ -98,6 +101,13 @@ class Evaluate:
         better = record["loss"] < best["loss"] - (options.tol or 0)
         best["stale"] = 0 if better else best["stale"] + 1
         best["loss"] = min(best["loss"], record["loss"])
+        gain, best["last"] = best["last"] - record["loss"], record["loss"]
+        method = self.scene.parts.method
+        if method and method.converged:
+            return "converged"
+        if options.then and not method:
+            least = STALL * abs(record["loss"]) if options.tol is None else options.tol
+            return SWITCH if gain < least else None
         if options.target is not None and record["score"] >= options.target:
             return "target"
         if options.tol is not None and best["stale"] >= options.patience:

@@ -19,8 +19,7 @@ class Sum:
     The rows are given away: they are overwritten. So is the result, by the next sum.
     """
 
-    slice = slice(None)  # what a rank has of the sum, see `Windowed`
-    apart = False
+    apart = False  # does a rank get a slice of it only? see `Windowed`
 
     def __init__(self, grid, clock):
         self.grid, self.clock = grid, clock

@@ -43,6 +43,17 @@ VARIANTS += [
     for split in ("disjoint", "replicate", "sample")
     if split != "disjoint" or strategy in ("elastic", "gossip")
 ]
+LARGE = {"model": "mlp", "hidden": (200,)}  # enough weights for slices
+VARIANTS += [
+    {**LARGE, "optimizer": "adam", "lr": 0.01, "alpha": (0.01,), "workers": 5},
+    {**LARGE, "optimizer": "nesterov", "clip_weights": 0.3, "dtype": "float64"},
+    {**LARGE, "clip_norm": 1.0},
+    {**LARGE, "strategy": "average"},
+    {"optimizer": "lbfgs", "epochs": 6},
+    {"then": "lbfgs", "epochs": 9, "kernels": "numba"},
+    {"then": "lbfgs", "epochs": 9, "strategy": "average", "tol": 0.1, "workers": 3},
+    {"then": "lbfgs", "epochs": 4, "tol": 9.0, **LARGE, "activation": "tanh"},
+]
 VARIANTS += [
     {"strategy": strategy, "split": "sample", "fraction": 0.1, "workers": 100}
     for strategy in ("average", "elastic", "gossip")

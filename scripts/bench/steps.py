@@ -1,4 +1,4 @@
-"""Steps of synchronous SGD: against raw numpy, PyTorch's DDP, scikit-learn's network."""
+"""Steps of synchronous SGD: against raw numpy, PyTorch's DDP, MLPClassifier."""
 
 import os
 import socket
@@ -9,7 +9,6 @@ import numpy as np
 
 from linear import data, run
 from measure import Case, timed
-from mpipgd import mpi
 from mpipgd.data.store import open_data
 
 NETWORK = {"model": "mlp", "hidden": (256,), "penalty": "none", "lr": 0.01}

@@ -1,0 +1,63 @@
+"""A descent over all rows at once: the whole of a run, or its finish (`--then`)."""
+
+import numpy as np
+
+from .assemble import Assembly
+from .errors import UsageError
+from .lbfgs import Lbfgs, over_all_rows
+from .stores.one import One
+from .sums import total
+from .transforms import IDENTITY, Transform
+
+SMOOTH = ("squared", "huber", "log", "squared_hinge", "softmax")
+
+
+def expect_smooth(options, objective):
+    """Raise UsageError where the objective has a kink that L-BFGS cannot know of."""
+    flag = "--then" if options.then else "--optimizer"
+    if objective.beta is not None:
+        found = f"--penalty {options.penalty}"
+        raise UsageError(
+            f"{flag} lbfgs takes no l1 penalty, found {found}", agreed=True
+        )
+    if objective.loss not in SMOOTH or getattr(objective, "activation", "") == "relu":
+        found = objective.loss if objective.loss not in SMOOTH else "relu"
+        raise UsageError(
+            f"{flag} lbfgs takes smooth functions, found {found}", agreed=True
+        )
+    if options.optimizer == "lbfgs" and options.strategy != "sync":
+        raise UsageError(
+            f"--optimizer lbfgs takes --strategy sync, found {options.strategy}; other "
+            "strategies can come before it: --then lbfgs",
+            agreed=True,
+        )
+
+
+def finishing(options, grid, plan, objective, data, clock, weights):
+    """Return the parts of a descent by L-BFGS from weights that are alike on all ranks.
+
+    An iteration is taken in the last step of an epoch, for it reads every row once or,
+    where its search is long, more often.
+    """
+    args = grid, clock, objective.size, objective.dtype
+    summed = total(*args, compiled=objective.compiled)
+    method = Lbfgs(over_all_rows(objective, data.train, plan.rows, summed))
+    store = One(weights)
+
+    def descend(w, step, until):
+        for end in range(step // plan.steps + 1, until // plan.steps + 1):
+            if not method.converged:
+                method.iterate(w[0], end * plan.steps - 1, plan.steps)
+
+    return Assembly(
+        steps=plan.steps * options.epochs,
+        rate=np.ones_like,
+        gradient=None,
+        transform=Transform(lambda w: method.init(w[0]), IDENTITY.update),
+        store=store,
+        descend=descend,
+        total=summed,
+        warm=lambda: objective.warm(data.train.X, data.train.y),
+        whole=lambda step: step,
+        method=method,
+    )
