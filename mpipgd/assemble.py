@@ -108,7 +108,10 @@ def optimizer(options, objective, rate, part):
 
     `part`: the slice of the vectors that it will see.
     """
-    descent = OPTIMIZERS[options.optimizer]
+    descent, factors = OPTIMIZERS[options.optimizer], None
+    if options.many:
+        factors = objective.factors(options.lr)
+        factors = factors if factors is None else factors[part]
     alpha, beta = (
         None if each is None else each[part]
         for each in (objective.alpha, objective.beta)
@@ -116,7 +119,7 @@ def optimizer(options, objective, rate, part):
     return chain(
         decay(alpha),
         *([clip_norm(options.clip_norm)] if options.clip_norm else []),
-        descent(rate, momentum=options.momentum, l1=beta),
+        descent(rate, momentum=options.momentum, l1=beta, factors=factors),
         *([clip_weights(options.clip_weights)] if options.clip_weights else []),
     )
 

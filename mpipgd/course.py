@@ -197,10 +197,11 @@ class Course:
         with mpi.together(self.grid.comm):
             folder = scene.journal.folder
             if folder:
-                made = model.Model(
-                    self.header, self.objective, weights, self.data.scaling
-                )
-                made.write(folder / "model.h5", scene.config_text)
+                text, objective = scene.config_text, self.objective
+                if self.options.many:
+                    text, objective, weights = self._chosen(summary["best"], weights)
+                made = model.Model(self.header, objective, weights, self.data.scaling)
+                made.write(folder / "model.h5", text)
                 scene.journal.json("summary.json", summary)
                 picture = folder / "loss.png" if curves.drawable() else None
                 if picture:
@@ -208,6 +209,14 @@ class Course:
                 scene.console.close()
                 for line in report.closing(scene, summary, picture):
                     scene.console.say(line)
+
+    def _chosen(self, k, weights):
+        """Return configuration, objective and weights of the k-th of many settings."""
+        point = self.objective.points[k] | {"many": None}
+        if "alpha" in point:
+            point["alpha"] = (point["alpha"],)
+        text = config.to_text(absolute(config.replace(self.options, **point)))
+        return text, *self.objective.one(k, weights)
 
 
 def absolute(options):

@@ -15,6 +15,8 @@ SMOOTH = ("squared", "huber", "log", "squared_hinge", "softmax")
 def expect_smooth(options, objective):
     """Raise UsageError where the objective has a kink that L-BFGS cannot know of."""
     flag = "--then" if options.then else "--optimizer"
+    if options.many:
+        raise UsageError(f"{flag} lbfgs takes one setting, no --many", agreed=True)
     if objective.beta is not None:
         found = f"--penalty {options.penalty}"
         raise UsageError(

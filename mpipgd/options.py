@@ -93,6 +93,11 @@ class Train:
     )
     lr: float = _descent(0.1, "learning rate", low=0)
     momentum: float = _descent(0.9, "of momentum and nesterov", low=0, high=1)
+    many: str | None = _descent(
+        None,
+        "settings to train together, in one pass: as lr=0.1,0.01,alpha=1e-3,1e-4 for "
+        "all four (linear)",
+    )
     schedule: str = _descent(
         "constant",
         "of the learning rate",

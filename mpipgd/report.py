@@ -6,6 +6,7 @@ from pathlib import Path
 from . import config, curves
 from .atomic import refusing
 from .clock import PARTS
+from .models.many import KEYS
 from .errors import CheckpointError, UsageError
 
 
@@ -61,11 +62,22 @@ def closing(scene, summary, picture):
         f"{summary['seconds']:.2f} s: {summary['samples_per_second']:,.0f} rows/s "
         f"({shares})"
     )
+    if "many" in summary:
+        yield from _settings(summary)
     if summary["reason"] != "epochs":
         yield f"ended early: {summary['reason']}"
     yield f"weights {summary['weights_sha256'][:16]}…, in {folder}/model.h5"
     look = f"{folder}/loss.png" if picture else f"{folder}/metrics.jsonl"
     yield f"look at {look}; try: mpipgd evaluate {folder} DATA"
+
+
+def _settings(summary):
+    """Yield a line for each of many settings, the one that is kept first."""
+    kept, many = summary["many"][summary["best"]], summary["many"]
+    for each in [kept, *(each for each in many if each is not kept)]:
+        loss, score = _short(each["loss"]), _short(each["score"])
+        point = " ".join(f"{key}={each[key]:g}" for key in KEYS if key in each)
+        yield f"{point:<40} loss {loss} score {score}{' *' * (each is kept)}"
 
 
 def _short(value):

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 
 from .clock import spread
 from .data.rows import slice_rows
@@ -69,6 +68,8 @@ class Evaluate:
                 rows, loss, hits = _tally(scene, scene.data.test, w)
                 record["test_loss"] = loss / rows + penalty
             record["score"] = self._score(rows, hits)
+            if scene.options.many:
+                record = best_of(record, scene.objective.points)
             if scene.options.worker_scores:
                 record["worker_scores"] = self._of_workers(step)
             record["lr"] = float(scene.parts.rate(max(0, step - 1)))
@@ -118,14 +119,32 @@ def _tally(scene, part, w):
     """Return rows, loss sum and hits of the model over a part; collective."""
 
     def of_worker(X, y):
-        total = np.array([len(y), 0.0, 0.0])
+        total = 0.0
         for i in range(0, len(y), ROWS):
             block = slice_rows(X, i, min(i + ROWS, len(y))), y[i : i + ROWS]
-            total[1:] += scene.objective.tally(w, *block)
-        return total
+            total = total + scene.objective.tally(w, *block)
+        return len(y), total
 
     items = [of_worker(*part.of(i)) for i in range(scene.grid.hosted)]
-    return merged(scene.grid, items, np.add)
+    add = lambda a, b: (a[0] + b[0], a[1] + b[1])  # noqa: E731
+    rows, (loss, hits) = merged(scene.grid, items, add)
+    return rows, loss, hits
+
+
+def best_of(record, points):
+    """Return the record of the best of many settings, with that of each in "many".
+
+    The best has the highest score; of several, the lowest loss.
+    """
+    kinds = {key: value for key, value in record.items() if value is not None}
+    each = [
+        points[k] | {key: float(column[k]) for key, column in kinds.items()}
+        for k in range(len(points))
+    ]
+    rank = [(not math.isfinite(e["loss"]), -e["score"], e["loss"]) for e in each]
+    best = min(range(len(each)), key=rank.__getitem__)
+    chosen = {key: each[best][key] for key in kinds}
+    return record | chosen | {"many": each, "best": best}
 
 
 def _variation(grid, part):

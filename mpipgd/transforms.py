@@ -172,13 +172,16 @@ def _divide(g, root, eps):
     return g, root
 
 
-def optimizer(direction, slots, rate, *, momentum=0.9, beta2=0.0, eps=0.0, l1=None):
+def optimizer(
+    direction, slots, rate, *, momentum=0.9, beta2=0.0, eps=0.0, l1=None, factors=None
+):
     """Return the transform u = -rate(t) d, for `direction` one of the functions above.
 
     `slots` names its state, one array like the weights each. `l1` (size,) is the
     strength of an l1 penalty, taken proximally: u is such that
     w + u = soft(w - rate d, rate l1 / divisor), with exact zeros; the divisor makes
-    the point of rest the optimum of the penalised loss.
+    the point of rest the optimum of the penalised loss. `factors` (size,), where
+    given, multiply the rate of each weight.
     """
     rates = _in_blocks(rate)
     settings = Settings(momentum, beta2, eps)
@@ -189,7 +192,7 @@ def optimizer(direction, slots, rate, *, momentum=0.9, beta2=0.0, eps=0.0, l1=No
 
     def update(g, state, w):
         t = state["t"].item()
-        lr = rates(t)
+        lr = rates(t) if factors is None else rates(t) * factors
         d, divisor = direction(g, state, t, settings)
         u = np.multiply(d, -lr, out=g)
         if l1 is not None:
@@ -200,7 +203,7 @@ def optimizer(direction, slots, rate, *, momentum=0.9, beta2=0.0, eps=0.0, l1=No
     return Transform(init, update)
 
 
-OPTIMIZERS = {  # name -> (rate, *, momentum, beta2, eps, l1) -> transform
+OPTIMIZERS = {  # name -> (rate, *, momentum, beta2, eps, l1, factors) -> transform
     "sgd": partial(optimizer, sgd, ()),
     "momentum": partial(optimizer, momentum, ("velocity",)),
     "nesterov": partial(optimizer, nesterov, ("velocity",)),

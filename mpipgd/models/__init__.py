@@ -5,6 +5,7 @@ import numpy as np
 from ..errors import UsageError, expect
 from .linear import Linear
 from .losses import LOSSES
+from .many import build_many
 from .mlp import ACTIVATIONS, MLP
 
 DEFAULT_LOSS = {"regression": "squared", "binary": "log", "multiclass": "softmax"}
@@ -77,6 +78,8 @@ def build(options, header, *, local=False):
     """
     expect("--model", options.model, MODELS)
     expect("--penalty", options.penalty, PENALTIES)
+    if options.many:
+        return build_many(options, header, build_linear)
     return MODELS[options.model](options, header, local=local)
 
 

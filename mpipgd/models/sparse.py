@@ -166,6 +166,25 @@ def softmax_gradient(W, X, y, rows, G):
 
 
 @compiled
+def many_gradient(W, X, y, rows, G, loss):
+    """Write the gradient sums of all columns of `W` into `G`; return the loss sum."""
+    total = 0.0
+    G[:] = 0
+    z = np.empty_like(W[0])
+    n = X[2].size - 1 if rows is None else rows.size
+    for k in range(n):
+        i = k if rows is None else rows[k]
+        x, _ = row(X, i, 0)
+        z[:] = 0
+        scores(W, x, z)
+        for c in range(z.size):
+            total += value(loss, z[c], y[i])
+            z[c] = slope(loss, z[c], y[i])
+        add_outer(G, 1.0, x, z)
+    return total
+
+
+@compiled
 def softmax_descend(W, X, y, steps, strengths):
     """Take plain SGD steps of softmax regression; `W` is (width, C)."""
     residuals = np.empty((largest_batch(steps[1]), W.shape[1]), W.dtype)
