@@ -15,6 +15,7 @@ class Clock:
     def __init__(self):
         self.seconds = self.exchange = self.read = 0.0
         self.sent = 0
+        self.trace = None  # where every span is kept, see `trace.Trace`
         self._since = perf_counter()
 
     def now(self):
@@ -25,15 +26,26 @@ class Clock:
         """Start the training clock at so many seconds."""
         self.seconds, self._since = seconds, perf_counter()
 
+    def exchanged(self, began, sent=0):
+        """Count an exchange that began then and has just ended, and its bytes."""
+        ended = perf_counter()
+        self.exchange += ended - began
+        self.sent += sent
+        if self.trace:
+            self.trace.add("exchange", began, ended)
+
     @contextlib.contextmanager
-    def paused(self):
+    def paused(self, what):
         """Do something that is not training."""
-        kept = self.now(), self.exchange, self.sent
+        kept, began = (self.now(), self.exchange, self.sent), perf_counter()
+        trace, self.trace = self.trace, None  # exchanges in between are part of it
         try:
             yield
         finally:
             self.seconds, self.exchange, self.sent = kept
-            self._since = perf_counter()
+            self.trace, self._since = trace, perf_counter()
+            if trace:
+                trace.add(what, began, self._since)
 
     def parts(self):
         """Return the seconds outside and inside exchanges, and of reading."""
@@ -53,3 +65,16 @@ def spread(parts):
         name: {"min": min(row), "mean": sum(row) / len(row), "max": max(row)}
         for name, row in zip(PARTS, rows)
     }
+
+
+def slowest(parts):
+    """Return the rank that computed most, and a line on it and who waited for it."""
+    compute, exchange, _ = zip(*parts)
+    rank = max(range(len(parts)), key=compute.__getitem__)
+    waited = max(exchange) - min(exchange)
+    mean = sum(compute) / len(compute)
+    own = exchange[rank] - min(exchange)
+    return rank, (
+        f"slowest: rank {rank} with {compute[rank]:.2f} s of work (mean {mean:.2f} s); "
+        f"it waited {own:.2f} s for others, others {waited:.2f} s"
+    )

@@ -8,7 +8,8 @@ import typing
 from dataclasses import fields
 
 from .errors import UsageError, nearest
-from .options import Train, flag
+from .field import flag
+from .options import Train
 
 
 def kind(each):

@@ -1,22 +1,23 @@
 """One rank's share of a run: its rows, the parts of the loop, the run folder."""
 
 import contextlib
-import hashlib
 import pathlib
+from time import perf_counter
 
 import numpy as np
 
-from . import checkpoint, config, curves, journal, loop, model, mpi, report
+from . import checkpoint, config, journal, loop, mpi, outcome, report, trace
 from .assemble import assemble
 from .clock import Clock
 from .console import Console, Silent
 from .data import plan
 from .data.load import load
-from .errors import Refusal
+from .errors import Refusal, UsageError
 from .finish import expect_smooth, finishing
 from .hooks import Hooks, Poll, Save, Scene, Syncs
 from .models import build
 from .scores import SWITCH, Evaluate
+from .trace import Trace
 from .transforms import flatten
 
 
@@ -26,6 +27,11 @@ class Course:
     def __init__(self, options, grid, source, watchdog):
         self.options, self.grid, self.watchdog = options, grid, watchdog
         self.clock, self.header = Clock(), source.header
+        if options.trace:
+            with mpi.together(grid.comm):
+                expect_folder(options.trace)
+            self.clock.trace = Trace(grid.comm)
+        self.compiled = 0.0  # seconds of compiling, or loading, what is called
         with mpi.together(grid.comm):
             local = options.strategy != "sync" or options.workers == 1
             self.objective = build(options, source.header, local=local)
@@ -52,7 +58,9 @@ class Course:
         """Go on with these parts."""
         self.parts = parts
         self.made.append(parts)
+        began = perf_counter()
         mpi.first_alone(self.grid.node, parts.warm)
+        self.compiled += perf_counter() - began
 
     def _finish(self, weights):
         """Go on with a descent over all rows."""
@@ -94,7 +102,7 @@ class Course:
     def _scene(self, found):
         """Open run folder and console; return what the hooks look at."""
         options, grid, parts = self.options, self.grid, self.parts
-        text = config.to_text(absolute(options))
+        text = config.to_text(outcome.absolute(options))
         length = found["metrics_bytes"] if found else 0
         hosts = grid.comm.allgather(mpi.host())
         with mpi.together(grid.comm):
@@ -142,9 +150,11 @@ class Course:
             save.save(step, state)
             step = self._loop(hooks, state, step)
         record = evaluate.closing(step)
-        summary = self._summary(record, ranks, hooks.reason)
+        summary = outcome.summed_up(self, record, ranks, hooks.reason)
         scene.journal.metric(scene.position("end", step))
-        self._leave(scene, summary)
+        if self.options.trace:
+            trace.write(self.clock.trace, self.grid.comm, self.options.trace)
+        outcome.leave(self, scene, summary)
         return summary
 
     def _loop(self, hooks, state, step):
@@ -165,65 +175,13 @@ class Course:
         """Go on from the model there is by `--then`; return the new state."""
         scene.journal.metric(scene.position("switch", step))
         scene.console.say(f"SGD stalled after step {step:,}: on by L-BFGS")
-        with self.clock.paused():
+        with self.clock.paused("compile"):
             self._finish(self.parts.store.consensus(step).copy())
         scene.parts = self.parts
         return self.parts.transform.init(self.parts.store.pull())
 
-    def _summary(self, record, ranks, reason):
-        weights = self.parts.store.consensus(record["step"])
-        seconds = max(record["seconds"], 1e-9)
-        kept = {key: value for key, value in record.items() if key != "event"}
-        return (
-            kept
-            | self.parts.store.facts()
-            | {
-                "ranks": ranks,
-                "workers": self.grid.workers,
-                "epochs": kept.pop("epoch"),
-                "steps": kept.pop("step"),
-                "samples_per_second": record["samples"] / seconds,
-                "reason": reason or "epochs",
-                "exit": 0,
-                "weights_sha256": hashlib.sha256(
-                    weights.astype("<f8").tobytes()
-                ).hexdigest(),
-            }
-        )
 
-    def _leave(self, scene, summary):
-        """Write model, summary and picture, and say what came out, on rank 0."""
-        weights = self.parts.store.consensus(summary["steps"])
-        with mpi.together(self.grid.comm):
-            folder = scene.journal.folder
-            if folder:
-                text, objective = scene.config_text, self.objective
-                if self.options.many:
-                    text, objective, weights = self._chosen(summary["best"], weights)
-                made = model.Model(self.header, objective, weights, self.data.scaling)
-                made.write(folder / "model.h5", text)
-                scene.journal.json("summary.json", summary)
-                picture = folder / "loss.png" if curves.drawable() else None
-                if picture:
-                    curves.loss(report.epochs(folder), picture)
-                scene.console.close()
-                for line in report.closing(scene, summary, picture):
-                    scene.console.say(line)
-
-    def _chosen(self, k, weights):
-        """Return configuration, objective and weights of the k-th of many settings."""
-        point = self.objective.points[k] | {"many": None}
-        if "alpha" in point:
-            point["alpha"] = (point["alpha"],)
-        text = config.to_text(absolute(config.replace(self.options, **point)))
-        return text, *self.objective.one(k, weights)
-
-
-def absolute(options):
-    """Return the options with paths that hold from any folder."""
-    data = pathlib.Path(options.data)
-    known = data.exists() or any(each in options.data for each in "*?[")
-    changes = {"data": str(data.absolute())} if known else {}
-    return config.replace(
-        options, run=str(pathlib.Path(options.run).absolute()), **changes
-    )
+def expect_folder(path):
+    """Raise UsageError where a file cannot be, for there is no folder for it."""
+    if not pathlib.Path(path).absolute().parent.is_dir():
+        raise UsageError(f"--trace {path}: there is no such folder")

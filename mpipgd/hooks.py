@@ -143,7 +143,7 @@ class Save:
     def save(self, step, state):
         """Write the state after `step` updates; collective."""
         scene = self.scene
-        with scene.clock.paused():
+        with scene.clock.paused("checkpoint"):
             arrays = checkpoint.collect(scene.grid, scene.parts.store, flatten(state))
             with mpi.together(scene.grid.comm):
                 if scene.journal.folder:

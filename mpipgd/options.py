@@ -1,14 +1,9 @@
 """The options of a training run: one dataclass, of which all else is made."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
-from .errors import UsageError, expect
-
-
-def option(default, text, *, choices=None, group, low=None, high=None):
-    """Return a field with its help, its known values, and its bounds."""
-    known = {"help": text, "choices": choices, "group": group, "low": low, "high": high}
-    return field(default=default, metadata=known)
+from .errors import UsageError
+from .field import check, option
 
 
 def _group(name):
@@ -205,6 +200,9 @@ class Train:
     )
     seed: int = _run(0, "of the first weights and the order of the rows", low=0)
     run: str | None = _run(None, "the run folder (default: runs/TIME-DATA-STRATEGY)")
+    trace: str | None = _run(
+        None, "write what every rank did when, for chrome://tracing or ui.perfetto.dev"
+    )
     eval_every: int = _run(1, "epochs between evaluations", low=1)
     worker_scores: bool = _run(
         False, "score each worker's own model, too, at every evaluation"
@@ -219,31 +217,10 @@ class Train:
 
     def __post_init__(self):
         for each in fields(self):
-            _check(each, getattr(self, each.name))
+            check(each, getattr(self, each.name))
         every = self.checkpoint_every.removesuffix("s")
         if not every.isdecimal() or int(every) < 1:
             raise UsageError(
                 f"--checkpoint-every {self.checkpoint_every}: expected epochs, as 10, "
                 "or steps, as 500s"
             )
-
-
-def flag(name):
-    """Return the flag of a field: --lr-scaling for lr_scaling."""
-    return "--" + name.replace("_", "-")
-
-
-def _check(each, value):
-    """Refuse a value that is of the wrong type, unknown, or out of bounds."""
-    if value is None:
-        return
-    known, choices = each.metadata, each.metadata["choices"]
-    for item in value if isinstance(value, tuple) else (value,):
-        if choices:
-            expect(flag(each.name), item, choices)
-        low, high = known["low"], known["high"]
-        if (low is not None and not item >= low) or (high is not None and item > high):
-            wanted = f"at least {low}" + (
-                "" if high is None else f" and at most {high}"
-            )
-            raise UsageError(f"{flag(each.name)} {item}: expected {wanted}")

@@ -62,6 +62,11 @@ def closing(scene, summary, picture):
         f"{summary['seconds']:.2f} s: {summary['samples_per_second']:,.0f} rows/s "
         f"({shares})"
     )
+    if len(summary["times"]) > 1:
+        yield summary["slowest"]["text"]
+    if summary["compile_seconds"] > 1:
+        seconds = summary["compile_seconds"]
+        yield f"compiling took {seconds:.1f} s more, once: it is kept for other runs"
     if "many" in summary:
         yield from _settings(summary)
     if summary["reason"] != "epochs":

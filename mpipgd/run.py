@@ -10,7 +10,8 @@ from .data.bundled import BUNDLED
 from .data.make import make_bundled
 from .errors import CheckpointError, UsageError
 from .grid import Grid
-from .options import Train, flag
+from .field import flag
+from .options import Train
 from .watch import Watchdog
 
 CHANGEABLE = {"epochs", "target", "tol", "patience", "time_limit", "eval_every"}

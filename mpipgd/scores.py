@@ -59,7 +59,7 @@ class Evaluate:
     def record(self, step):
         """Return the metrics after `step` updates; collective."""
         scene = self.scene
-        with scene.clock.paused():
+        with scene.clock.paused("evaluate"):
             w = scene.parts.store.consensus(step)
             penalty = scene.objective.penalty(w)
             rows, loss, hits = _tally(scene, scene.data.train, w)

@@ -87,19 +87,15 @@ class Windowed(Sum):
         self.result[self.slice] = self._reduced()
         self.window.meet()
         self.private[...] = self.result
-        self._count(began)
+        self.clock.exchanged(began, self.rows.nbytes)
         return self.private
 
     def of_slice(self):
         """Return this rank's slice of the sum of what all ranks wrote into `rows`."""
         began = perf_counter()
         part = self._reduced()
-        self._count(began)
+        self.clock.exchanged(began, self.rows.nbytes)
         return part
-
-    def _count(self, began):
-        self.clock.exchange += perf_counter() - began
-        self.clock.sent += self.rows.nbytes
 
     def _reduced(self):
         self.window.meet()

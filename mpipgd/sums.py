@@ -39,8 +39,7 @@ class Gathered(Sum):
             mine[...] = partial
         began = perf_counter()
         self.grid.comm.Allgatherv(mpi.IN_PLACE, self.target)
-        self.clock.exchange += perf_counter() - began
-        self.clock.sent += self.mine.nbytes
+        self.clock.exchanged(began, self.mine.nbytes)
         for left, right in self.pairs:
             left += right
         return self.all[0]
@@ -104,8 +103,7 @@ class Flagged(Sum):
         began = perf_counter()
         self.turn += 1
         self.total(mine, self.shared, self.place, self.turn, self.pairs, self.out)
-        self.clock.exchange += perf_counter() - began
-        self.clock.sent += self.mine.nbytes
+        self.clock.exchanged(began, self.mine.nbytes)
         return self.out[0]
 
     def free(self):
@@ -125,8 +123,7 @@ class Native(Sum):
         np.sum(rows, axis=0, out=self.vector)
         began = perf_counter()
         self.grid.comm.Allreduce(mpi.IN_PLACE, self.vector)
-        self.clock.exchange += perf_counter() - began
-        self.clock.sent += self.vector.nbytes
+        self.clock.exchanged(began, self.vector.nbytes)
         return self.vector
 
 

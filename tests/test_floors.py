@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mpipgd"
 FLOORS = [
     "errors tree weights loop atomic clock shared",
-    "launch",
+    "launch field",
     "waiting mpi options transforms schedules data.rows",
     "slices",
     "grid config progress watch sums models.* data.plan data.layout data.check",
@@ -16,9 +16,10 @@ FLOORS = [
     "stores.* checkpoint journal console data.*",
     "strategies scores",
     "hooks assemble model curves lbfgs",
-    "finish",
+    "finish trace",
     "optimum",
     "report",
+    "outcome",
     "course",
     "ranking",
     "page run",

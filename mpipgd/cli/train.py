@@ -4,7 +4,8 @@ import argparse
 from dataclasses import fields
 
 from .. import config
-from ..options import Train, flag
+from ..field import flag
+from ..options import Train
 
 POSITIONAL = "data"
 

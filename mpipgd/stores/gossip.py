@@ -70,7 +70,7 @@ class Gossip(Replicas):
         """Return worker -> replica for all that the hosted workers mix."""
         grid, clock = self.total.grid, self.total.clock
         rows = dict(zip(range(grid.first, grid.last), self.weights))
-        began, requests = perf_counter(), []
+        began, requests, sent = perf_counter(), [], 0
         for rank, workers in sorted(self.receives.items()):
             block = np.empty((len(workers), self.weights.shape[1]), self.weights.dtype)
             requests.append(grid.comm.Irecv(block, rank))
@@ -78,10 +78,10 @@ class Gossip(Replicas):
         for rank, workers in sorted(self.sends.items()):
             block = np.stack([rows[k] for k in sorted(workers)])
             requests.append(grid.comm.Isend(block, rank))
-            clock.sent += block.nbytes
+            sent += block.nbytes
         for request in requests:
             request.Wait()
-        clock.exchange += perf_counter() - began
+        clock.exchanged(began, sent)
         return rows
 
     def finish(self, step):

@@ -98,8 +98,7 @@ class Servers(One):
         self.seen = clocks[:, DONE]  # looked up before the weights were read
         self.seen[self.rank] = self.step
         self.staleness = self.step - int(self.seen.min())
-        self.total.clock.exchange += perf_counter() - began
-        self.total.clock.sent += pushed.nbytes
+        self.total.clock.exchanged(began, pushed.nbytes)
 
     def _wait(self, column, step):
         """Return the clocks, once all are within the bound (if any) of a step."""

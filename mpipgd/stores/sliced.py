@@ -1,5 +1,7 @@
 """One vector a node, in shared memory: each rank updates its slice of it."""
 
+from time import perf_counter
+
 import numpy as np
 
 from .. import mpi
@@ -32,7 +34,9 @@ class Sliced(One):
 
     def push(self, update):
         self.weights[:, self.total.slice] += update
+        began = perf_counter()
         self.windows[0].meet()
+        self.total.clock.exchanged(began)
         finite(self.total.verify(), self.step, self.epoch)
         self.step += 1
 
