@@ -39,6 +39,7 @@ def test_the_optimum_is_reached(comm, folder, data, agree, no_pictures, loss, wa
     known = {"loss": loss, "alpha": (1e-3,), "epochs": 400, "lr": 0.02, "workers": 5}
     run = options(data(loss), folder / "run", **known, **WAYS[way])
     summary = train(run, comm=comm)
+    comm.Barrier()
     best = optimum(run, comm=comm).objective
     gap = summary["loss"] - best if summary else 0.0
     agree(abs(gap) <= 1e-10 * max(1, abs(best)), comm)
@@ -88,6 +89,7 @@ def test_resumed_is_straight_on(comm, folder, data, agree, no_pictures, way):
 def test_the_switch_is_told(comm, folder, data, agree, no_pictures):
     run = options(data("log"), folder / "run", epochs=40, then="lbfgs")
     train(run, comm=comm)
+    comm.Barrier()
     lines = (folder / "run/metrics.jsonl").read_text().splitlines()
     events = [json.loads(line)["event"] for line in lines]
     agree(events.count("switch") == 1 and "stop" in events, comm)

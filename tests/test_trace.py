@@ -27,6 +27,7 @@ def test_a_trace_has_all_ranks_and_spans_that_do_not_overlap(
     on_root(comm, make_bundled, "digits", data)
     known = {"workers": 4, "trace": str(path), **more}
     summary = train(options(data, folder / "run", **known), comm=comm)
+    comm.Barrier()  # idle ranks are here at once
     events = json.loads(path.read_text())["traceEvents"]
     ranks = min(comm.size, 4)
     agree({event["pid"] for event in events} == set(range(ranks)), comm)
