@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from . import schedules
+from .data.load import Part
+from .data.piled import PiledBatches
 from .data.stream import Batches
 from .errors import UsageError
 from .sums import total
@@ -55,14 +57,22 @@ def assemble(options, grid, plan, objective, train, clock):
         transform, store = STRATEGIES[options.strategy](Parts(*args))
         stack.pop_all()
     sums = vectors.rows if vectors.apart else None
-    batches = Batches(objective, plan, train, range(grid.first, grid.last), sums=sums)
-    taken = store.descent(objective) if fast else None
+    batches = batched(objective, plan, train, grid, clock, sums)
+    taken = store.descent(objective) if fast and batches.interruptible else None
     descend = taken and compiled(batches, rate, taken)
-    if taken:
+    if taken and isinstance(train, Part):
         batches.grain = objective.grain(train.X, plan.batch_size)
     warm = partial(warmed, objective, train, taken)
     parts = batches, transform, store, descend, vectors, warm, batches.whole
     return Assembly(steps, rate, *parts)
+
+
+def batched(objective, plan, train, grid, clock, sums):
+    """Return the gradients over the hosted workers' batches, from memory or disk."""
+    workers = range(grid.first, grid.last)
+    if isinstance(train, Part):
+        return Batches(objective, plan, train, workers, sums=sums)
+    return PiledBatches(objective, plan, train, workers, clock=clock, sums=sums)
 
 
 def summing(options, grid, objective, clock):

@@ -15,6 +15,7 @@ class Clock:
     def __init__(self):
         self.seconds = self.exchange = self.read = 0.0
         self.sent = 0
+        self.streamed = 0.0  # of reading: what the descent waited for rows
         self.trace = None  # where every span is kept, see `trace.Trace`
         self._since = perf_counter()
 
@@ -34,6 +35,14 @@ class Clock:
         if self.trace:
             self.trace.add("exchange", began, ended)
 
+    def waited_for_rows(self, began):
+        """Count the time since then, in which the rows of a pile had to come."""
+        ended = perf_counter()
+        self.read += ended - began
+        self.streamed += ended - began
+        if self.trace:
+            self.trace.add("read", began, ended)
+
     @contextlib.contextmanager
     def paused(self, what):
         """Do something that is not training."""
@@ -49,7 +58,8 @@ class Clock:
 
     def parts(self):
         """Return the seconds outside and inside exchanges, and of reading."""
-        return [self.now() - self.exchange, self.exchange, self.read]
+        compute = self.now() - self.exchange - self.streamed
+        return [compute, self.exchange, self.read]
 
 
 def spread(parts):

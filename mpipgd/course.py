@@ -41,7 +41,7 @@ class Course:
                 source,
                 self.plan,
                 self.objective,
-                standardized=options.standardize,
+                options,
                 clock=self.clock,
             )
         self.made = []  # parts, to be freed
@@ -71,6 +71,7 @@ class Course:
         """Free what the ranks share; collective."""
         for parts in self.made:
             parts.free()
+        self.data.free()
 
     def go(self, found, *, ranks):
         """Train to the end or until a hook says stop; return the summary.

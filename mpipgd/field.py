@@ -16,6 +16,19 @@ def flag(name):
     return "--" + name.replace("_", "-")
 
 
+def bytes_in(text):
+    """Return the bytes in a text such as 2GB; UsageError where it says none."""
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    number = text.rstrip("BKMGTbkmgt")
+    try:
+        found = float(number) * units[text[len(number) :].upper()]
+    except (ValueError, KeyError):
+        found = 0
+    if not found >= 1:
+        raise UsageError(f"--memory-limit {text}: expected bytes, as 500MB or 2GB")
+    return int(found)
+
+
 def check(each, value):
     """Refuse a value that is of the wrong type, unknown, or out of bounds."""
     if value is None:

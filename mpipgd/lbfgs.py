@@ -22,10 +22,10 @@ def over_all_rows(objective, part, n, total):
     """Return w -> (objective, gradient) over all n rows of all ranks; collective."""
     grid = total.grid
     sums = np.empty((grid.hosted, objective.size), objective.dtype)
+    hosted = range(grid.hosted)
 
     def function(w):
-        rows = zip(map(part.of, range(grid.hosted)), sums)
-        losses = [objective.gradient(w, X, y, None, out) for (X, y), out in rows]
+        losses = [_gradient(objective, w, part.pieces(i), sums[i]) for i in hosted]
         loss = merged(grid, losses, lambda a, b: a + b) / n + objective.penalty(w)
         gradient = total(sums) / n
         if objective.alpha is not None:
@@ -33,6 +33,18 @@ def over_all_rows(objective, part, n, total):
         return loss, gradient
 
     return function
+
+
+def _gradient(objective, w, pieces, out):
+    """Write the gradient sum over some pieces into `out`; return the loss sum."""
+    loss, part = 0.0, None
+    for X, y in pieces:
+        if part is None:
+            loss, part = objective.gradient(w, X, y, None, out), np.empty_like(out)
+            continue
+        loss += objective.gradient(w, X, y, None, part)
+        out += part
+    return loss
 
 
 class Lbfgs:

@@ -51,7 +51,7 @@ def _on(grid, source, options):
         rows = plan.build(options, source.rows["train"])
         data = load(
             grid, source, rows, objective,
-            standardized=options.standardize, clock=Clock(),
+            options, clock=Clock(),
         )  # fmt: skip
     first = objective.init(np.random.default_rng([options.seed, 0]))
     args = grid, Clock(), objective.size, objective.dtype

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 
 from .errors import UsageError
-from .field import check, option
+from .field import bytes_in, check, option
 
 
 def _group(name):
@@ -32,6 +32,11 @@ class Train:
         "path of the features in an HDF5 file of another format",
     )
     y: str | None = _data(None, "path of the targets in an HDF5 file of another format")
+    memory_limit: str | None = _data(
+        None,
+        "memory for the rows on a node, as 2GB: what does not fit is read again and "
+        "again, in random blocks",
+    )
     standardize: bool = _data(True, "bring dense features to mean 0 and deviation 1")
 
     model: str = _model("linear", "which model", choices=("linear", "mlp"))
@@ -218,6 +223,8 @@ class Train:
     def __post_init__(self):
         for each in fields(self):
             check(each, getattr(self, each.name))
+        if self.memory_limit is not None:
+            bytes_in(self.memory_limit)
         every = self.checkpoint_every.removesuffix("s")
         if not every.isdecimal() or int(every) < 1:
             raise UsageError(

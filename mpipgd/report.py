@@ -49,9 +49,8 @@ def closing(scene, summary, picture):
     """Yield the lines that say what a run did, and where to look next."""
     folder, time = scene.options.run, summary["time"]
     seconds = sum(time[part]["mean"] for part in PARTS[:3]) or 1.0
-    shares = ", ".join(
-        f"{part} {time[part]['mean'] / seconds:.0%}" for part in PARTS[:3]
-    )
+    counted = PARTS if scene.options.memory_limit else PARTS[:3]
+    shares = ", ".join(f"{part} {time[part]['mean'] / seconds:.0%}" for part in counted)
     score = "R²" if scene.data.header.task == "regression" else "accuracy"
     part = "test" if scene.data.test else "training"
     yield ""

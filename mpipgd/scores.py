@@ -1,6 +1,7 @@
 """Objective and score of the model there is, on all rows; early stopping."""
 
 import math
+from functools import reduce
 
 
 from .clock import spread
@@ -118,14 +119,16 @@ class Evaluate:
 def _tally(scene, part, w):
     """Return rows, loss sum and hits of the model over a part; collective."""
 
-    def of_worker(X, y):
-        total = 0.0
-        for i in range(0, len(y), ROWS):
-            block = slice_rows(X, i, min(i + ROWS, len(y))), y[i : i + ROWS]
-            total = total + scene.objective.tally(w, *block)
-        return len(y), total
+    def of_worker(pieces):
+        rows, total = 0, 0.0
+        for X, y in pieces:
+            rows += len(y)
+            for i in range(0, len(y), ROWS):
+                block = slice_rows(X, i, min(i + ROWS, len(y))), y[i : i + ROWS]
+                total = total + scene.objective.tally(w, *block)
+        return rows, total
 
-    items = [of_worker(*part.of(i)) for i in range(scene.grid.hosted)]
+    items = [of_worker(part.pieces(i)) for i in range(scene.grid.hosted)]
     add = lambda a, b: (a[0] + b[0], a[1] + b[1])  # noqa: E731
     rows, (loss, hits) = merged(scene.grid, items, add)
     return rows, loss, hits
@@ -149,5 +152,8 @@ def best_of(record, points):
 
 def _variation(grid, part):
     """Return Σ(y-ȳ)² over the rows of all workers; collective."""
-    items = [moments(part.of(i)[1][:, None]) for i in range(grid.hosted)]
+    items = [
+        reduce(merge, [moments(y[:, None]) for _, y in part.pieces(i)], (0, 0.0, 0.0))
+        for i in range(grid.hosted)
+    ]
     return float(merged(grid, items, merge)[2][0])

@@ -1,15 +1,19 @@
 """Each rank reads the rows of its own workers, and all bring them into shape."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 from time import perf_counter
 
 import numpy as np
 
 from .. import mpi
 from .layout import PARTS, Header
+from .piled import PIECE, Piled, fitting
 from .plan import share
+from .reader import Reader
 from .rows import index_type, slice_rows, with_ones
-from .standardize import standardize, statistics
+from .standardize import from_moments, part_moments, standardize, statistics
 
 
 @dataclass
@@ -24,6 +28,10 @@ class Part:
     y: np.ndarray
     first: int
     shares: list
+
+    def pieces(self, i):
+        """Yield X and y of the i-th hosted worker's share, all at once."""
+        yield self.of(i)
 
     def of(self, i):
         """Return X and y of the i-th hosted worker's share."""
@@ -42,9 +50,10 @@ class Dataset:
     train: Part
     test: Part | None
     scaling: tuple | None
+    free: Any = lambda: None
 
 
-def load(grid, source, plan, objective, *, standardized, clock):
+def load(grid, source, plan, objective, options, *, clock):
     """Return this rank's `Dataset`. Collective; DataError where the rows are unfit.
 
     Test rows are cut evenly over the workers, so that scores too depend on those alone.
@@ -55,6 +64,15 @@ def load(grid, source, plan, objective, *, standardized, clock):
     if m := source.rows["test"]:
         shares = [share(m, plan.workers, k) for k in hosted]
         needed["test"] = (shares[0][0], shares[-1][1]), shares
+    with mpi.together(grid.comm):
+        rows = fitting(options, source, objective)
+    made = _in_memory if rows is None else partial(_on_disk, rows=rows)
+    found = made(grid, source, objective, needed, options.standardize)
+    clock.read = perf_counter() - began
+    return found
+
+
+def _in_memory(grid, source, objective, needed, standardized):
     with mpi.together(grid.comm):
         parts = {
             name: Part(*read_rows(source, name, *span, objective), span[0], [*shares])
@@ -71,8 +89,35 @@ def load(grid, source, plan, objective, *, standardized, clock):
             standardize(part.X, *scaling)
     for part in parts.values():
         part.y = objective.targets(part.y)
-    clock.read = perf_counter() - began
     return Dataset(header, parts["train"], parts.get("test"), scaling)
+
+
+def _on_disk(grid, source, objective, needed, standardized, *, rows):
+    header, reader = source.header, Reader(source, objective)
+    buffers = [reader.buffer(max(1, rows // PIECE)) for _ in range(2)]
+    parts = {
+        name: Piled(reader, name, span[0], [*shares], rows, buffers)
+        for name, (span, shares) in needed.items()
+    }
+    with mpi.together(grid.comm):
+        moments_of = None
+        if standardized and not header.sparse:
+            moments_of = [part_moments(parts["train"], i, header.n_features)
+                          for i in range(grid.hosted)]  # fmt: skip
+            reader.seen.add("train")
+        if header.classes:
+            counts = [
+                source.class_counts(name, part.shares) for name, part in parts.items()
+            ]
+    if header.classes:
+        none = np.zeros(header.n_classes, np.int64)
+        source.verify_classes(grid.comm, *[*counts, none][:2])
+    if moments_of:
+        scaling = from_moments(grid, moments_of, objective.dtype)
+        reader.scaling = tuple(each.astype(objective.dtype) for each in scaling)
+    return Dataset(
+        header, parts["train"], parts.get("test"), reader.scaling, free=reader.close
+    )
 
 
 def class_counts(parts, hosted, classes):

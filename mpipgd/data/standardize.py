@@ -32,10 +32,21 @@ def statistics(grid, part, width):
 
     Collective. A column that does not vary, but for rounding, gets a deviation of one.
     """
-    items = [of_worker(part.of(i)[0][:, :width]) for i in range(grid.hosted)]
+    items = [part_moments(part, i, width) for i in range(grid.hosted)]
+    return from_moments(grid, items, part.X.dtype)
+
+
+def part_moments(part, i, width):
+    """Return the moments of the i-th hosted worker's rows."""
+    pieces = (of_worker(X[:, :width]) for X, _ in part.pieces(i))
+    return reduce(merge, pieces, (0, 0.0, 0.0))
+
+
+def from_moments(grid, items, dtype):
+    """Return mean and deviation of the rows of which a rank has these moments."""
     n, mean, squares = merged(grid, items, merge)
     deviation = np.sqrt(squares / n)
-    deviation[deviation <= 10 * np.finfo(part.X.dtype).eps * np.abs(mean)] = 1
+    deviation[deviation <= 10 * np.finfo(dtype).eps * np.abs(mean)] = 1
     return mean, deviation
 
 

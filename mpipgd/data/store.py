@@ -111,18 +111,27 @@ class Source:
             out = np.empty((hi - lo, width), self.header.dtype)
         y = np.empty(hi - lo, self.header.y_dtype)
         blocks = []
-        for file, a, b, at in self._overlaps(part, lo, hi):
-            shard, rows = self._open(file), slice(at, at + b - a)
+        for file, a, b, at in self.overlaps(part, lo, hi):
+            shard, rows = self.open(file), slice(at, at + b - a)
             if sparse:
                 blocks.append(shard.read_csr(part, a, b, self.header.dtype))
             else:
                 shard.read_dense(part, a, b, out[rows])
             values = blocks[-1].data if sparse else out[rows, :width]
-            y[rows] = self._targets(shard, part, a, b)
+            y[rows] = self.targets(shard, part, a, b)
             if finite:
                 self._verify_finite(shard, part, a, (values, y[rows]))
         X = _stack(blocks, self.header) if sparse else out[:, :width]
         return X, y
+
+    def class_counts(self, part, spans):
+        """Return how many rows are of each class, (C,), in some spans of a part."""
+        counts = np.zeros(self.header.n_classes, np.int64)
+        for lo, hi in spans:
+            for file, a, b, _ in self.overlaps(part, lo, hi):
+                y = self.targets(self.open(file), part, a, b)
+                counts += np.bincount(y, minlength=len(counts))
+        return counts
 
     def verify_classes(self, comm, train_counts, test_counts):
         """Refuse a class that only test rows have; collective.
@@ -147,7 +156,7 @@ class Source:
             self._shard.close()
         self._shard = None
 
-    def _overlaps(self, part, lo, hi):
+    def overlaps(self, part, lo, hi):
         """Yield (file, its rows a … b-1, their position in the block)."""
         if not 0 <= lo <= hi <= self.rows[part]:
             raise IndexError(f"rows {lo} … {hi} of {self.rows[part]} in {part}")
@@ -160,7 +169,7 @@ class Source:
             if a < b:
                 yield file, int(a - bounds[file]), int(b - bounds[file]), int(a - lo)
 
-    def _open(self, file):
+    def open(self, file):
         """Return a file opened and verified on this rank; the last one stays open."""
         if self._shard is None or self._shard.path != self.files[file]:
             self.close()
@@ -174,7 +183,15 @@ class Source:
             self._shard = shard
         return self._shard
 
-    def _targets(self, shard, part, a, b):
+    def entries(self):
+        """Return how many entries sparse rows have in all; 0 where they are dense."""
+        if not self.header.sparse:
+            return 0
+        pairs = (self.open(file).parts.values() for file in range(len(self.files)))
+        return sum(X["data"].shape[0] for each in pairs for X, _ in each)
+
+    def targets(self, shard, part, a, b):
+        """Return rows a … b-1 of a file's y, verified."""
         classes = self.header.classes
         y = shard.read_y(part, a, b, classes if self._foreign else None)
         if classes is not None:

@@ -10,6 +10,8 @@ class Batches:
     gradient sums (hosted, size), a row a worker; one replica is read by all of them.
     """
 
+    interruptible = True  # can a compiled pass take many steps?
+
     def __init__(self, objective, plan, part, workers, *, sums=None):
         self.objective, self.plan, self.part = objective, plan, part
         self.workers = list(workers)

@@ -1,0 +1,174 @@
+"""Rows that stay on the disk: piles of them in memory, the next read ahead.
+
+A rank has two buffers a worker for the piles of its descent, and two more for passes
+in order: scores, moments, whole gradients.
+"""
+
+from time import perf_counter
+
+import numpy as np
+
+from ..errors import UsageError
+from ..field import bytes_in
+from .piles import Piles
+from .rows import Csr
+
+PIECE = 4  # a pile holds as many rows as so many pieces of a pass in order
+
+
+def row_bytes(header, objective, entries=0):
+    """Return how many bytes a row takes: features, target, and its place in a pile.
+
+    A sparse row of so many entries lies in memory twice while it is put together.
+    """
+    if header.sparse:
+        return 40 + 28 * (entries + objective.intercept)
+    return (header.n_features + objective.intercept) * objective.dtype.itemsize + 24
+
+
+def fitting(options, source, objective):
+    """Return the rows of a pile that `--memory-limit` allows a worker; None: all fit.
+
+    Not a matter of ranks or nodes: a node is taken to host all workers.
+    """
+    limit = options.memory_limit and bytes_in(options.memory_limit)
+    if limit is None:
+        return None
+    n = sum(source.rows.values())
+    each = row_bytes(source.header, objective, source.entries() // max(1, n))
+    if n * each <= limit:
+        return None
+    if options.split != "disjoint":
+        found = f"--split {options.split}"
+        raise UsageError(f"--memory-limit takes --split disjoint, found {found}")
+    buffers = 2 * options.workers * each + 2 * options.workers * each / PIECE
+    return max(1, int(limit / buffers))
+
+
+class Piled:
+    """A part of the data as `load.Part`, but its rows come in pieces from the disk."""
+
+    def __init__(self, reader, name, first, shares, rows, buffers):
+        self.reader, self.name, self.pile = reader, name, rows
+        self.rows = max(1, rows // PIECE)
+        self.first, self.shares, self.buffers = first, shares, buffers
+        objective, header = reader.objective, reader.source.header
+        width = header.n_features + objective.intercept
+        self.X = np.empty((0, width), objective.dtype)
+        if header.sparse:
+            none = np.empty(0, np.uint16 if width <= 1 << 16 else np.uint32)
+            zero = np.zeros(1, np.int64)
+            self.X = Csr(np.empty(0, objective.dtype), none, zero, width)
+        self.y = objective.targets(np.empty(0, header.y_dtype))
+
+    def pieces(self, i):
+        """Yield X and y of the i-th hosted worker's share, piece by piece."""
+        lo, hi = self.shares[i]
+        spans = [(a, min(a + self.rows, hi)) for a in range(lo, hi, self.rows)]
+        waiting, turn = None, 0
+        for span in [*spans, None]:
+            coming = None
+            if span:
+                coming = self.reader.ahead(self.name, [span], self.buffers[turn % 2])
+            if waiting:
+                yield waiting.result()
+            waiting, turn = coming, turn + 1
+
+
+class PiledBatches:
+    """The gradients of the hosted workers, as `stream.Batches`, from piles of rows."""
+
+    grain = 0
+
+    def __init__(self, objective, plan, part, workers, *, clock, sums=None):
+        self.objective, self.plan, self.reader = objective, plan, part.reader
+        self.workers, self.clock = list(workers), clock
+        self.sums = sums
+        if sums is None:
+            self.sums = np.empty((len(self.workers), objective.size), objective.dtype)
+        header, rows = part.reader.source.header, part.pile
+        self.piles = Piles(plan, rows, row_bytes(header, objective))
+        self.of = [self.piles.of(worker) for worker in self.workers]
+        self.cuts = [plan.cuts(worker) for worker in self.workers]
+        self.buffers = [
+            [self.reader.buffer(rows) for _ in range(2)] for _ in self.workers
+        ]
+        self.here = [None] * len(self.workers)  # (epoch, number), X, y, order
+        self.coming = [None] * len(self.workers)  # (epoch, number), future
+        self.extra = np.empty(objective.size, objective.dtype)
+
+    @property
+    def interruptible(self):
+        """Can a compiled pass take the steps? Not where one needs several piles."""
+        return not self.piles.split
+
+    def whole(self, step):
+        """Return the first step from this one on at which a compiled pass may end."""
+        return step
+
+    def _ask(self, i, place, turn):
+        (epoch, number), worker = place, self.workers[i]
+        ranges = self.piles.ranges(epoch, worker, self.of[i][number])
+        return place, self.reader.ahead("train", ranges, self.buffers[i][turn]), turn
+
+    def _pile(self, i, epoch, number):
+        """Return X, y and order of a worker's pile; let the next one come."""
+        place = epoch, number
+        if self.here[i] and self.here[i][0] == place:
+            return self.here[i][1:]
+        began, coming = perf_counter(), self.coming[i]
+        if coming is None or coming[0] != place:
+            if coming:
+                coming[1].result()
+            coming = self._ask(i, place, 0)
+        _, future, turn = coming
+        X, y = future.result()
+        self.clock.waited_for_rows(began)
+        after = (epoch, number + 1) if number + 1 < len(self.of[i]) else (epoch + 1, 0)
+        self.coming[i] = self._ask(i, after, 1 - turn)
+        order = self.piles.order(epoch, self.workers[i], number, self.of[i][number])
+        self.here[i] = place, X, y, order
+        return X, y, order
+
+    def _numbers(self, i, s):
+        """Return the numbers of the piles that hold the rows of a step."""
+        cuts = self.cuts[i]
+        return [
+            k
+            for k, pile in enumerate(self.of[i])
+            if pile.first <= cuts[s] < pile.last or cuts[s] <= pile.first < cuts[s + 1]
+        ]
+
+    def __call__(self, weights, step):
+        epoch, s = divmod(step, self.plan.steps)
+        for i, out in enumerate(self.sums):
+            w = weights[0] if len(weights) == 1 else weights[i]
+            out[...] = 0
+            for number in self._numbers(i, s):
+                X, y, order = self._pile(i, epoch, number)
+                first = self.of[i][number].first
+                lo, hi = np.clip(self.cuts[i][s : s + 2] - first, 0, len(order))
+                self.objective.gradient(w, X, y, order[lo:hi], self.extra)
+                out += self.extra
+        return self.sums
+
+    def descend(self, weights, step, until, rates, taken):
+        """Take the plain-SGD steps `step` … `until`-1 in place, compiled."""
+        while step < until:
+            epoch, s = divmod(step, self.plan.steps)
+            many = min(until - step, self.plan.steps - s)
+            for i, w in enumerate(weights):
+                self._through(i, w, (epoch, s, s + many), rates, taken)
+            step, rates = step + many, rates[many:]
+
+    def _through(self, i, w, span, rates, taken):
+        epoch, s, end = span
+        begin = s
+        for number, pile in enumerate(self.of[i]):
+            if pile.until <= s or s >= end:
+                continue
+            X, y, order = self._pile(i, epoch, number)
+            t = min(end, pile.until)
+            cuts = self.cuts[i][s : t + 1] - pile.first
+            taken(w, X, y, order, cuts, rates[s - begin : t - begin])
+            s = t
