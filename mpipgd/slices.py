@@ -114,7 +114,7 @@ class Windowed(Sum):
         if self.grid.leaders != mpi.NOBODY:
             mine = np.stack([self.partial[i] for i, _ in self.left])
             whole = self.partial[: len(self.outer)]
-            mpi.gather_rows(self.grid.leaders, mine, whole, self.shares)
+            gather(self.grid.leaders, mine, whole, self.shares)
         self.window.meet()
 
     def mark(self, value):
@@ -129,3 +129,23 @@ class Windowed(Sum):
         self.partial = self.result = self.rows = None
         self.window.free()
         self.marks.free()
+
+
+def gather(comm, mine, whole, counts):
+    """Gather rows (m, size) of all ranks, of which each has `counts`, into `whole`.
+
+    As (index, value) of what is not 0 where that is fewer bytes: gradients of sparse
+    rows. Returns whether it was.
+    """
+    places = np.flatnonzero(mine)
+    found = comm.allgather(len(places))
+    if sum(found) * (places.itemsize + mine.itemsize) >= whole.nbytes:
+        mpi.gather_rows(comm, mine, whole, counts)
+        return False
+    starts = np.cumsum([0, *counts[:-1]]) * whole.shape[1]
+    indices, values = np.empty(sum(found), np.int64), np.empty(sum(found), mine.dtype)
+    comm.Allgatherv(places, [indices, found])
+    comm.Allgatherv(mine.reshape(-1)[places], [values, found])
+    whole[...] = 0
+    whole.reshape(-1)[indices + np.repeat(starts, found)] = values
+    return True

@@ -140,7 +140,8 @@ def total(grid, clock, size, dtype, *, reduction="fixed", compiled=False, apart=
     if reduction == "mpi":
         return Native(grid, clock, size, dtype)
     if size * np.dtype(dtype).itemsize > SMALL_BYTES:
-        return Windowed(grid, clock, size, dtype, apart=apart and grid.node.size > 1)
+        together = len(set(grid.node_ranks)) < grid.comm.size  # alike on all nodes
+        return Windowed(grid, clock, size, dtype, apart=apart and together)
     if grid.node.size < grid.comm.size:
         return Gathered(grid, clock, size, dtype)
     return Flagged(grid, clock, size, dtype, compiled=compiled)

@@ -89,13 +89,14 @@ def test_whole_gradients_are_those_in_memory(comm, folder, agree, no_pictures, k
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("kind", ["chunked", "sparse"])
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(map(str, way.values())))
-def test_the_law_holds(shared_tmp, agree, no_pictures, way, kind):
+@pytest.mark.parametrize(
+    "kind, way", [("chunked", 0), ("chunked", 2), ("chunked", 4), ("sparse", 3)]
+)
+def test_the_law_holds(shared_tmp, agree, no_pictures, kind, way):
     world = mpi.world()
     path = made(world, shared_tmp, kind)
     world.Barrier()
-    known = {"workers": 5, "epochs": 2, **LIMIT, **way}
+    known = {"workers": 5, "epochs": 2, **LIMIT, **WAYS[way]}
     together = train(options(path, shared_tmp / "run", **known), comm=world)
     same = True
     if world.rank == 0:

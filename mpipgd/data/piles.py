@@ -31,6 +31,7 @@ class Piles:
     def __init__(self, plan, rows, row_bytes):
         self.plan, self.rows = plan, rows
         self.block = max(1, min(rows // BLOCKS, BLOCK_BYTES // row_bytes))
+        self.part = max(1, min(rows, BLOCK_BYTES // row_bytes))  # of a larger step
         self.split = int(np.ceil(plan.sizes.max() / plan.steps)) > rows
 
     def of(self, worker):
@@ -40,8 +41,9 @@ class Piles:
             first, s = cuts[s], s + 1
             while s < self.plan.steps and cuts[s + 1] - first <= self.rows:
                 s += 1
-            for lo in range(first, cuts[s], self.rows):
-                found.append(Pile(lo, min(lo + self.rows, cuts[s]), s))
+            part = self.rows if cuts[s] - first <= self.rows else self.part
+            for lo in range(first, cuts[s], part):
+                found.append(Pile(lo, min(lo + part, cuts[s]), s))
             if first == cuts[s]:  # a step without rows
                 found.append(Pile(first, first, s))
         return found

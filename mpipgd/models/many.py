@@ -98,7 +98,9 @@ class Many:
         block = max(16, BLOCK_BYTES // max(1, X.itemsize * X.shape[1]))
         G[...] = 0
         for lo in range(0, n, block):
-            some = slice(lo, lo + block) if rows is None else rows[lo : lo + block]
+            some = (
+                slice(lo, lo + block) if rows is None else _view(rows[lo : lo + block])
+            )
             Xb, yb = X[some], y[some, None]
             p = Xb @ W
             total += LOSSES[self.loss].value(p, yb, self.epsilon).sum(dtype=np.float64)
@@ -150,6 +152,13 @@ class Many:
         from . import sparse
 
         return sparse
+
+
+def _view(rows):
+    """Return row numbers as a slice where they are neighbours, to copy nothing."""
+    if rows[-1] - rows[0] == len(rows) - 1 and np.all(rows[1:] > rows[:-1]):
+        return slice(rows[0], rows[-1] + 1)
+    return rows
 
 
 def build_many(options, header, build_linear):

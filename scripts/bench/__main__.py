@@ -31,6 +31,10 @@ BENCHES = {  # name -> (module, ranks, one MPI is enough)
     "torch": ("steps", 2, False),
     "network": ("steps", 1, True),
     "exchange": ("exchange", (2, 4, 8), False),
+    "stream": ("passes", 1, True),
+    "shuffle": ("passes", 1, True),
+    "many": ("passes", 1, True),
+    "finish": ("passes", 1, True),
 }
 ENV = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",

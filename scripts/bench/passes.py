@@ -1,0 +1,127 @@
+"""Whole passes: from the disk, for many settings at once, and to the optimum."""
+
+import json
+import math
+import tempfile
+
+import h5py
+import numpy as np
+
+from linear import data, run
+from measure import Case
+from mpipgd import mpi, train
+from mpipgd.optimum import optimum
+from mpipgd.options import Train
+
+ROWS, FEATURES = 1_000_000, 100
+
+
+def whole(comm, path):
+    """Store a file's rows in one piece, as a file that is read directly."""
+
+    def rewrite():
+        with h5py.File(path, "r+") as file:
+            for name in ("train/X", "train/y"):
+                array = file[name][...]
+                del file[name]
+                file.create_dataset(name, data=array)
+
+    mpi.on_root(comm, rewrite)
+    return path
+
+
+def stream(comm):
+    """Gradient descent with a tenth of the rows in memory: against all in memory."""
+    size = {"rows": ROWS, "features": FEATURES}
+    paths = {
+        "in one piece": whole(comm, data(comm, "regression", **size)),
+        "with checksums": data(comm, "regression", **size),
+    }
+    limit = {"memory_limit": f"{ROWS * FEATURES * 8 // 10**7}MB", "standardize": True}
+    for how, path in paths.items():
+        common = {"batch_size": ROWS, "epochs": 5, "lr": 0.3}
+        sides = {
+            "in memory": run(path, comm, **common),
+            "a tenth in memory": run(path, comm, **common, **limit),
+        }
+        label = f"GD, 800 MB {how}"
+        yield Case(label, sides, "in memory", ("a tenth in memory",), 0.8)
+
+
+def evaluated(comm, path, **more):
+    """Return the evaluations of a run, on rank 0; and on the others nothing."""
+    folder = comm.bcast(tempfile.mkdtemp() if comm.rank == 0 else None)
+    known = {"quiet": True, "data": str(path), "run": folder + "/run"}
+    known |= {"workers": comm.size, "checkpoint_every": "1000000"}
+    train(Train(**known | more), comm=comm)
+    lines = open(folder + "/run/metrics.jsonl").read().splitlines()
+    return [each for each in map(json.loads, lines) if each["event"] == "epoch"]
+
+
+def shuffle(comm):
+    """Epochs to a loss with piles of a tenth of the rows: against a full shuffle."""
+    path = data(comm, "classification", rows=100_000, features=50)
+    common = {"batch_size": 4, "lr": 0.05, "schedule": "invscaling", "epochs": 12}
+    best = evaluated(comm, path, **common)[-3]["loss"]
+
+    def epochs(**more):
+        def side():
+            seed = np.random.default_rng().integers(1 << 30)
+            seed = int(comm.bcast(seed))
+            losses = evaluated(comm, path, seed=seed, **common, **more)
+            return reached(losses, best * 1.001, "epoch")
+
+        return side
+
+    sides = {"full shuffle": epochs(), "piles": epochs(memory_limit="4.5MB")}
+    yield Case("epochs to a loss", sides, "full shuffle", ("piles",), 1 / 1.05)
+
+
+def reached(records, loss, what):
+    """Return when the loss was first that low, between two evaluations by its log."""
+    before = None
+    for each in records:
+        if each["loss"] <= loss:
+            if before is None:
+                return each[what]
+            a, b = math.log(before["loss"]), math.log(each["loss"])
+            share = (a - math.log(loss)) / max(a - b, 1e-300)
+            return before[what] + share * (each[what] - before[what])
+        before = each
+    return math.inf
+
+
+def many(comm):
+    """Gradient descent for 16 settings in one pass: against one setting."""
+    path = data(comm, "regression", rows=400_000, features=FEATURES)
+    common = {"batch_size": ROWS, "epochs": 10, "lr": 0.3}
+    grid = "lr=0.3,0.2,0.1,0.05,alpha=0.1,0.01,0.001,0.0001"
+    sides = {
+        "one setting": run(path, comm, **common),
+        "16 settings": run(path, comm, many=grid, **common),
+    }
+    yield Case("GD, 400k × 100", sides, "one setting", ("16 settings",), 1 / 3)
+
+
+def finish(comm):
+    """Seconds to within 1e-8 of the optimum: SGD and then L-BFGS, against either."""
+    path = data(comm, "classification", rows=200_000, features=100)
+    common = {"alpha": (1e-4,), "batch_size": 16, "lr": 0.02, "epochs": 60}
+    best = optimum(Train(data=str(path), **common), comm=comm).objective
+
+    def seconds(**more):
+        def side():
+            records = evaluated(comm, path, **common | more)
+            found = next((e for e in records if e["loss"] - best <= 1e-8), None)
+            return found["seconds"] if found else math.inf
+
+        return side
+
+    sides = {
+        "L-BFGS": seconds(optimizer="lbfgs"),
+        "SGD, then L-BFGS": seconds(then="lbfgs"),
+    }
+    yield Case("log loss to f* + 1e-8", sides, "L-BFGS", ("SGD, then L-BFGS",), 1.0)
+    schedule = {"schedule": "invscaling", "power": 1.0}
+    if comm.rank == 0:
+        print("SGD alone gets there in", seconds(**schedule)(), "s", flush=True)
