@@ -1,5 +1,6 @@
 """What a run did, in words and in pictures, from its records and its folder."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -115,7 +116,7 @@ def report(folders, output=None, drawn=None):
     tested = all(r["test_loss"] is not None for s in series.values() for r in s)
     names = {"score": ("test " if tested else "") + "score (R² or accuracy)"}
     names |= {"loss": "training objective", "test_loss": "test objective"}
-    with refusing(path, CheckpointError):
+    with refusing(path, CheckpointError), _known_format(path):
         curves.runs(series, path, name=names[drawn["show"]], **drawn)
     return [*lines, f"look at {path}"]
 
@@ -133,8 +134,8 @@ def _name(folder, folders):
 def _evaluated(folder):
     try:
         found = epochs(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"{folder}: no run folder: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{folder}: no run folder: {error!r}") from error
     if not found:
         raise UsageError(f"{folder}: nothing was evaluated yet")
     return found
@@ -144,9 +145,20 @@ def _ended(folder, name):
     """Return a row of the table of runs."""
     last, options = _evaluated(folder)[-1], config.read(f"{folder}/config.toml")
     summary = Path(folder) / "summary.json"
-    reason = "not yet"
-    if summary.exists():
-        reason = json.loads(summary.read_text())["reason"]
-    workers, epoch = str(options["workers"]), str(last["epoch"])
-    numbers = _short(last["loss"]), _short(last["score"]), f"{last['seconds']:.2f}"
-    return name, options["strategy"], workers, epoch, *numbers, reason
+    try:
+        reason = "not yet"
+        if summary.exists():
+            reason = json.loads(summary.read_text())["reason"]
+        workers, epoch = str(options["workers"]), str(last["epoch"])
+        numbers = _short(last["loss"]), _short(last["score"]), f"{last['seconds']:.2f}"
+        return name, options["strategy"], workers, epoch, *numbers, reason
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{folder}: no whole run folder: {error!r}") from error
+
+
+@contextlib.contextmanager
+def _known_format(path):
+    try:
+        yield
+    except ValueError as error:  # matplotlib's: it lists what it knows
+        raise UsageError(f"{path}: {error}") from error

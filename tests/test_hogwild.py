@@ -167,3 +167,18 @@ def test_it_comes_to_the_optimum_with_any_chunk(comm, kernels, chunk_size):
     best = objective(ridge(X, y, 0.1), X, y, 0.1)
     # where ranks share cores, a replica may be behind by a time slice
     assert objective(w, X, y, 0.1) < best * 1.05
+
+
+@pytest.mark.mpi
+def test_no_update_is_lost_where_all_fold_at_once(agree):
+    world = mpi.world()
+    grid, sums, store = made(world, size=4001)
+    same = True
+    for push in range(1, 11):
+        store.push(np.ones((grid.hosted, 4001)))
+        expected = np.arange(4001) + push * grid.workers
+        same &= bool((store.consensus(push) == expected).all())
+    store.free()
+    sums.free()
+    grid.free()
+    agree(same)

@@ -91,13 +91,23 @@ class Hogwild(One):
             self.fold()
         return False
 
-    def fold(self):
+    def fold(self, part=slice(None)):
         """Add what this replica has to the shared vector, and take what others did."""
-        shared = self.window.array
-        shared += self.replica - self.base
-        self.base[...] = shared
-        self.replica[...] = self.base
-        self.total.clock.sent += self.replica.nbytes
+        shared = self.window.array[part]
+        shared += self.replica[part] - self.base[part]
+        self.base[part] = shared
+        self.replica[part] = shared
+        self.total.clock.sent += shared.nbytes
+
+    def _fold_in_turn(self):
+        """Fold where all do it at once: a slice each at a time, to lose nothing."""
+        node, size = self.total.grid.node, self.replica.size
+        cuts = [size * k // node.size for k in range(node.size + 1)]
+        self.window.meet()
+        for turn in range(node.rank, node.rank + node.size):
+            k = turn % node.size
+            self.fold(slice(cuts[k], cuts[k + 1]))
+            self.window.meet()
 
     def _spread(self, weights):
         """Go on from given weights, the same on all ranks; collective."""
@@ -107,8 +117,7 @@ class Hogwild(One):
     def consensus(self, step):
         vector = self.replica.copy()
         if self.shared:
-            self.fold()
-            self.window.meet()
+            self._fold_in_turn()
             vector[...] = self.base[...] = self.replica[...] = self.window.array
             self.window.meet()
         if self.nodes > 1:
