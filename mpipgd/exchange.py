@@ -30,21 +30,14 @@ def mean(total, counts):
     epoch. Takes (hosted, size), gives (1, size), the same on all ranks. Raises
     Diverged on all ranks when it is not finite.
     """
-    counts = [float(count) for count in counts]
-    epoch = len(counts)
 
-    def init(weights):
-        return {"t": np.zeros((), np.int64)}
-
-    def update(gradient, state, weights):
-        t = int(state["t"])
-        state["t"][...] = t + 1
+    def mean_of(gradient, n, t, epoch):
         g = total(gradient)
-        g /= counts[t % epoch]
+        g /= n
         finite(g.dot(g), t, epoch)
-        return g[None], state
+        return g[None]
 
-    return Transform(init, update)
+    return _by_step(counts, mean_of)
 
 
 def mean_slice(total, counts):
@@ -53,6 +46,18 @@ def mean_slice(total, counts):
     The gradients are in `total.rows` already. Whether all slices are finite is seen
     when the update is pushed.
     """
+
+    def mean_of(gradient, n, t, epoch):
+        g = total.of_slice()
+        g /= n
+        total.mark(g.dot(g))
+        return g[None]
+
+    return _by_step(counts, mean_of)
+
+
+def _by_step(counts, mean_of):
+    """Return mean_of(gradient, rows at the step, step, steps an epoch)."""
     counts = [float(count) for count in counts]
     epoch = len(counts)
 
@@ -62,10 +67,7 @@ def mean_slice(total, counts):
     def update(gradient, state, weights):
         t = int(state["t"])
         state["t"][...] = t + 1
-        g = total.of_slice()
-        g /= counts[t % epoch]
-        total.mark(g.dot(g))
-        return g[None], state
+        return mean_of(gradient, counts[t % epoch], t, epoch), state
 
     return Transform(init, update)
 

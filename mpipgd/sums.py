@@ -11,6 +11,7 @@ from time import perf_counter
 import numpy as np
 
 from . import mpi
+from .launch import crowded
 from .slices import Sum, Windowed
 from .tree import merges
 from .waiting import pause, spins
@@ -142,6 +143,7 @@ def total(grid, clock, size, dtype, *, reduction="fixed", compiled=False, apart=
     if size * np.dtype(dtype).itemsize > SMALL_BYTES:
         together = len(set(grid.node_ranks)) < grid.comm.size  # alike on all nodes
         return Windowed(grid, clock, size, dtype, apart=apart and together)
-    if grid.node.size < grid.comm.size:
+    slow = crowded() and not compiled  # to nap in Python takes longer than MPI does
+    if grid.node.size < grid.comm.size or slow:
         return Gathered(grid, clock, size, dtype)
     return Flagged(grid, clock, size, dtype, compiled=compiled)

@@ -8,6 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from .. import mpi
+from ..errors import Refusal
 from .layout import PARTS, Header
 from .piled import PIECE, Piled, fitting
 from .plan import share
@@ -67,17 +68,20 @@ def load(grid, source, plan, objective, options, *, clock):
     with mpi.together(grid.comm):
         rows = fitting(options, source, objective)
     made = _in_memory if rows is None else partial(_on_disk, rows=rows)
+    if options.split != "disjoint" and not source.header.sparse:
+        made = _once_a_node
     found = made(grid, source, objective, needed, options.standardize)
     clock.read = perf_counter() - began
     return found
 
 
-def _in_memory(grid, source, objective, needed, standardized):
+def _in_memory(grid, source, objective, needed, standardized, there=(), own=None):
+    """Read what is needed and not `there`; of that standardise the `own` rows."""
+    parts = dict(there)
     with mpi.together(grid.comm):
-        parts = {
-            name: Part(*read_rows(source, name, *span, objective), span[0], [*shares])
-            for name, (span, shares) in needed.items()
-        }
+        for name, (span, shares) in needed.items():
+            read = read_rows(source, name, *span, objective)
+            parts[name] = Part(*read, span[0], [*shares])
     source.close()
     header, scaling = source.header, None
     if header.classes:
@@ -85,11 +89,37 @@ def _in_memory(grid, source, objective, needed, standardized):
         source.verify_classes(grid.comm, *counts)
     if standardized and not header.sparse:
         scaling = statistics(grid, parts["train"], header.n_features)
-        for part in parts.values():
-            standardize(part.X, *scaling)
+        for name, part in parts.items():
+            standardize(part.X[own] if name in there else part.X, *scaling)
     for part in parts.values():
         part.y = objective.targets(part.y)
     return Dataset(header, parts["train"], parts.get("test"), scaling)
+
+
+def _once_a_node(grid, source, objective, needed, standardized):
+    """All ranks need all training rows: those of a node share them, dense ones."""
+    (_, shares), test = needed.pop("train"), needed
+    n, node, header = source.rows["train"], grid.node, source.header
+    lo, hi = share(n, node.size, node.rank)
+    X = mpi.Window(node, (n, header.n_features + objective.intercept), objective.dtype)
+    y = mpi.Window(node, (n,), header.y_dtype)
+    try:
+        with mpi.freeing(y):
+            with mpi.together(grid.comm):
+                X.array[lo:hi] = 1  # the last column stays so
+                y.array[lo:hi] = source.read("train", lo, hi, out=X.array[lo:hi])[1]
+            X.meet()
+            y.meet()
+            parts = {"train": Part(X.array, y.array.copy(), 0, [*shares])}
+        own = slice(lo, hi)
+        made = _in_memory(grid, source, objective, test, standardized, parts, own)
+    except Refusal as refusal:
+        if refusal.agreed:
+            X.free()
+        raise
+    X.meet()
+    made.free = X.free
+    return made
 
 
 def _on_disk(grid, source, objective, needed, standardized, *, rows):
