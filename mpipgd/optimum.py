@@ -55,7 +55,7 @@ def _on(grid, source, options):
         )  # fmt: skip
     first = objective.init(np.random.default_rng([options.seed, 0]))
     args = grid, Clock(), objective.size, objective.dtype
-    with mpi.freeing(total(*args)) as summed:
+    with mpi.freeing(data), mpi.freeing(total(*args)) as summed:
         function = over_all_rows(objective, data.train, rows.rows, summed)
         start = function(first)[0]
         smooth = options.model == "linear" and objective.loss in SMOOTH
