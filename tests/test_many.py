@@ -65,13 +65,14 @@ def test_each_is_a_run_of_its_own(
 @pytest.mark.parametrize("case", CASES[:3], ids=label)
 def test_the_law_holds(shared_tmp, agree, no_pictures, case):
     hashes = set()
-    for comm in (mpi.alone(), mpi.world()):
-        folder = shared_tmp / f"{comm.size}-{mpi.world().rank if comm.size == 1 else 0}"
+    rank = mpi.world().rank
+    for name, comm in ((f"alone{rank}", mpi.alone()), ("world", mpi.world())):
+        folder = shared_tmp / name
         if comm.rank == 0:
             folder.mkdir(exist_ok=True)
         comm.Barrier()
-        name = "regression" if case["loss"] == "squared" else "classification"
-        make(comm, name, str(folder / "data.h5"), rows=500, features=30)
+        recipe = "regression" if case["loss"] == "squared" else "classification"
+        make(comm, recipe, str(folder / "data.h5"), rows=500, features=30)
         run = options(folder / "data.h5", folder / "run", workers=5, epochs=3, **case)
         summary = train(run, comm=comm)
         if summary:

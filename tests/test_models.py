@@ -171,7 +171,7 @@ def misfit(task, classes, **changes):
     options = SimpleNamespace(
         model="linear", loss=None, hidden=(8,), activation="sigmoid", penalty="l2",
         alpha=(1e-4,), l1_ratio=0.15, intercept=True, epsilon=0.1, dtype=None,
-        init_std=None, kernels="auto",
+        init_std=None, kernels="auto", many=None,
     )  # fmt: skip
     names = None if task == "regression" else list(range(classes))
     header = SimpleNamespace(n_features=4, task=task, classes=names, sparse=False)
