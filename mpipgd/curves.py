@@ -89,7 +89,7 @@ def runs(series, path=None, *, against="epoch", show="score", name="score"):
     """
     label, unit = AXES[against]
     figure, axes = _figure(9.6, 4.4)
-    lowest, highest, firsts = 0.0, 0.0, []
+    lowest, shown = 0.0, []
     for number, (run, records) in enumerate(series.items()):
         x = [each[against] / unit for each in records]
         many = [r.get("worker_scores") for r in records] if show == "score" else [None]
@@ -101,13 +101,12 @@ def runs(series, path=None, *, against="epoch", show="score", name="score"):
             look["linestyle"] = "--"
         y = _values(records, show)
         axes.plot(x, y, label=run, **look)
-        lowest, finite = min([lowest, *y]), [v for v in y if math.isfinite(v)]
-        firsts += finite[:1]
-        highest = max([highest, *finite])
+        lowest = min([lowest, *y])
+        shown += [v for v in y if math.isfinite(v)]
     if show == "score" and lowest < -0.1:
         axes.set_ylim(bottom=-0.1)  # far below guessing there is nothing to see
-    if show != "score" and firsts and highest > 3 * max(firsts) > 0:
-        axes.set_ylim(top=1.5 * max(firsts))  # what climbs leaves the picture
+    if show != "score" and shown and 0 < 10 * min(shown) < max(shown):
+        axes.set_yscale("log")  # one that climbs must not flatten the others
     axes.set(xlabel=label, ylabel=name)
     figure.legend(loc="outside right upper", frameon=False)
     if path:
