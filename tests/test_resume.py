@@ -106,7 +106,7 @@ def test_signal_then_resume_equals_straight_on(wine, tmp_path, name, events, ran
 
 
 @pytest.mark.parametrize(
-    "name, events, ranks", [("sync", 5, 1), ("average", 12, 4), ("oneshot", 7, 2)]
+    "name, events, ranks", [("sync", 7, 1), ("average", 13, 4), ("oneshot", 8, 2)]
 )
 def test_killed_rank_then_resume_equals_straight_on(
     wine, tmp_path, name, events, ranks
