@@ -42,7 +42,9 @@ class Sum:
 class Windowed(Sum):
     """Ranks of a node share their partial sums; each finishes the tree for a slice.
 
-    Nodes exchange their own partial sums through their first ranks. With `apart` the
+    Nodes exchange their own partial sums through their first ranks. `result` is apart
+    from the partial sums so that a fast rank's next ones cannot overtake a slow reader.
+    With `apart` the
     partial sums are the workers' own rows, written in place, and a rank asks for its
     slice alone.
     """

@@ -10,7 +10,7 @@ from mpipgd import mpi
 from mpipgd.data.make import make
 from mpipgd.data.piles import Piles
 from mpipgd.data.plan import Disjoint
-from mpipgd.errors import UsageError
+from mpipgd.errors import DataError, UsageError
 from mpipgd.run import resume, train
 
 from .support import options, run
@@ -129,6 +129,20 @@ def test_a_damaged_block_ends_all_ranks(tmp_path):
     code, _, err = run(2, path, *more)
     assert code == 3
     assert "train/X cannot be read at rows 0" in err
+
+
+@pytest.mark.parametrize("name", ["train/X", "train/y", "test/X"])
+@pytest.mark.parametrize("kind", ["chunked", "contiguous"])
+@pytest.mark.parametrize("standardize", [True, False])
+def test_a_number_that_is_none_is_refused(
+    tmp_path, no_pictures, kind, name, standardize
+):
+    path = made(mpi.alone(), tmp_path, kind)
+    with h5py.File(path, "r+") as file:
+        file[name][(130,) if name == "train/y" else (130, 3)] = np.nan
+    known = {"standardize": standardize, "workers": 2, **LIMIT}
+    with pytest.raises(DataError, match=f"{name} holds nan at row 130"):
+        train(options(path, tmp_path / "run", **known), comm=mpi.alone())
 
 
 def test_only_disjoint_rows_are_read_in_piles(comm, folder, no_pictures):

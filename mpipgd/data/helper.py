@@ -1,14 +1,16 @@
 """A process beside a rank: it lets HDF5 decode rows, into memory that both share.
 
-Requests come by its standard input, and go back when they are done.
+Requests come by its standard input, a line of JSON each; the answer is null, or what
+was wrong with the data.
 """
 
+import json
 import mmap
 import os
-import pickle
 import sys
+from pathlib import Path
 
-from ..errors import Refusal
+from ..errors import DataError
 from .reader import arrays
 from .shard import Shard
 
@@ -16,32 +18,21 @@ from .shard import Shard
 def serve(requests, answers):
     """Answer requests until there are no more."""
     shards, buffers = {}, {}
-    while True:
-        try:
-            path, shape, file, names, part, span, at = pickle.load(requests)
-        except EOFError:
-            return
+    for request in requests:
+        path, shape, file, names, part, (a, b), at = json.loads(request)
         refusal = None
         try:
             if file not in shards:
-                shards[file] = Shard(_path(file), names)
+                shards[file] = Shard(Path(file), names)
             if path not in buffers:
                 handle = os.open(path, os.O_RDWR)
-                buffers[path] = arrays(mmap.mmap(handle, 0), *shape)
+                buffers[path], _ = arrays(mmap.mmap(handle, 0), *shape)
                 os.close(handle)
-            X, (a, b) = buffers[path][0], span
-            shards[file].read_dense(part, a, b, X[at : at + b - a])
-        except Refusal as error:
-            refusal = error
-        pickle.dump(refusal, answers)
-        answers.flush()
-
-
-def _path(file):
-    from pathlib import Path
-
-    return Path(file)
+            shards[file].read_dense(part, a, b, buffers[path][at : at + b - a])
+        except DataError as error:
+            refusal = str(error)
+        print(json.dumps(refusal), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    serve(sys.stdin, sys.stdout)

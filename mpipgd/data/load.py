@@ -13,7 +13,7 @@ from .layout import PARTS, Header
 from .piled import PIECE, Piled, fitting
 from .plan import share
 from .reader import Reader
-from .rows import index_type, slice_rows, with_ones
+from .rows import ready, slice_rows
 from .standardize import from_moments, part_moments, standardize, statistics
 
 
@@ -163,9 +163,7 @@ def read_rows(source, name, lo, hi, objective):
     """Return rows lo … hi-1 in the objective's dtype and with its column of ones."""
     if source.header.sparse:
         X, y = source.read(name, lo, hi)
-        X = X._replace(data=X.data.astype(objective.dtype, copy=False))
-        X = with_ones(X) if objective.intercept else X
-        return X._replace(indices=X.indices.astype(index_type(X.width), copy=False)), y
+        return ready(X, objective), y
     shape = hi - lo, source.header.n_features + objective.intercept
     X = np.ones(shape, objective.dtype)  # the last column stays so
     return X, source.read(name, lo, hi, out=X)[1]

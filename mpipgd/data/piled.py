@@ -4,6 +4,7 @@ A rank has two buffers a worker for the piles of its descent, and two more for p
 in order: scores, moments, whole gradients.
 """
 
+from bisect import bisect_right
 from time import perf_counter
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from ..errors import UsageError
 from ..field import bytes_in
 from .piles import Piles
-from .rows import Csr
+from .rows import Csr, index_type
 
 PIECE = 4  # a pile holds as many rows as so many pieces of a pass in order
 
@@ -56,7 +57,7 @@ class Piled:
         width = header.n_features + objective.intercept
         self.X = np.empty((0, width), objective.dtype)
         if header.sparse:
-            none = np.empty(0, np.uint16 if width <= 1 << 16 else np.uint32)
+            none = np.empty(0, index_type(width))
             zero = np.zeros(1, np.int64)
             self.X = Csr(np.empty(0, objective.dtype), none, zero, width)
         self.y = objective.targets(np.empty(0, header.y_dtype))
@@ -89,6 +90,7 @@ class PiledBatches:
         header, rows = part.reader.source.header, part.pile
         self.piles = Piles(plan, rows, row_bytes(header, objective))
         self.of = [self.piles.of(worker) for worker in self.workers]
+        self.ends = [[pile.until for pile in piles] for piles in self.of]
         self.cuts = [plan.cuts(worker) for worker in self.workers]
         self.buffers = [
             [self.reader.buffer(rows) for _ in range(2)] for _ in self.workers
@@ -131,13 +133,10 @@ class PiledBatches:
         return X, y, order
 
     def _numbers(self, i, s):
-        """Return the numbers of the piles that hold the rows of a step."""
-        cuts = self.cuts[i]
-        return [
-            k
-            for k, pile in enumerate(self.of[i])
-            if pile.first <= cuts[s] < pile.last or cuts[s] <= pile.first < cuts[s + 1]
-        ]
+        """Return the numbers of the piles that hold the rows of a step: one, or all."""
+        ends = self.ends[i]
+        first = bisect_right(ends, s)
+        return range(first, bisect_right(ends, ends[first]))
 
     def __call__(self, weights, step):
         epoch, s = divmod(step, self.plan.steps)
@@ -164,10 +163,10 @@ class PiledBatches:
     def _through(self, i, w, span, rates, taken):
         epoch, s, end = span
         begin = s
-        for number, pile in enumerate(self.of[i]):
-            if pile.until <= s or s >= end:
-                continue
+        while s < end:
+            (number,) = self._numbers(i, s)
             X, y, order = self._pile(i, epoch, number)
+            pile = self.of[i][number]
             t = min(end, pile.until)
             cuts = self.cuts[i][s : t + 1] - pile.first
             taken(w, X, y, order, cuts, rates[s - begin : t - begin])

@@ -5,6 +5,7 @@ together, a pile of several blocks, is shuffled: reads stay long, and an epoch i
 as random as with a full shuffle. Source: CorgiPile, Xu et al. 2022, §3.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,8 @@ class Piles:
         self.plan, self.rows = plan, rows
         self.block = max(1, min(rows // BLOCKS, BLOCK_BYTES // row_bytes))
         self.part = max(1, min(rows, BLOCK_BYTES // row_bytes))  # of a larger step
+        # what is read ahead may be an epoch further
+        self.blocks = lru_cache(2 * plan.workers)(self._shuffled)
         self.split = int(np.ceil(plan.sizes.max() / plan.steps)) > rows
 
     def of(self, worker):
@@ -48,15 +51,18 @@ class Piles:
                 found.append(Pile(first, first, s))
         return found
 
+    def _shuffled(self, epoch, worker):
+        """Return first rows, sizes and ends in the order, of the blocks of an epoch."""
+        start, end = self.plan.share(worker)
+        stream = np.random.default_rng([self.plan.seed, epoch, worker])
+        lows = stream.permutation(-(-(end - start) // self.block)) * self.block
+        sizes = np.minimum(lows + self.block, end - start) - lows
+        return lows, sizes, np.cumsum(sizes)
+
     def ranges(self, epoch, worker, pile):
         """Return the (first, end) of the rows of a pile, as they are to be read."""
-        start, end = self.plan.share(worker)
-        n = end - start
-        stream = np.random.default_rng([self.plan.seed, epoch, worker])
-        blocks = stream.permutation(-(-n // self.block))
-        lows = blocks * self.block
-        sizes = np.minimum(lows + self.block, n) - lows
-        ends = np.cumsum(sizes)
+        start, _ = self.plan.share(worker)
+        lows, sizes, ends = self.blocks(epoch, worker)
         found = []
         for k in range(int(np.searchsorted(ends, pile.first, side="right")), len(ends)):
             lo = max(pile.first, int(ends[k] - sizes[k]))

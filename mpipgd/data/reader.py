@@ -4,9 +4,9 @@ Contiguous data are read straight from the file. All others HDF5 must decode, wh
 this process would hold everybody up: a helper process does it, in shared memory.
 """
 
+import json
 import mmap
 import os
-import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import DataError
 from . import check
-from .rows import Csr, index_type, with_ones
+from .rows import ready, stack
 from .standardize import standardize
 
 CHUNK_BYTES = 1 << 18  # read at once from a contiguous file: it stays in the cache
@@ -83,7 +83,9 @@ class Reader:
                     part, (file, a, b), X[rows], (buffer, at + begin)
                 )
             at += hi - lo
-        return buffer.X[:at, : width + self.objective.intercept], self._targets(y)
+        return buffer.X[
+            :at, : width + self.objective.intercept
+        ], self.objective.targets(y)
 
     def _dense(self, part, span, X, place):
         """Read one file's rows into X; return their targets."""
@@ -98,26 +100,17 @@ class Reader:
             self._help(shard, part, (a, b), place)
             if self.scaling:
                 standardize(X, *self.scaling)
-        if not self:
-            check.verify_finite(X, a, f"{shard.path}: {shard.names[part][0]}")
-        return self.source.targets(shard, part, a, b)
+        y = self.source.targets(shard, part, a, b)
+        if part not in self.seen:
+            for name, values in zip(shard.names[part], (X, y)):
+                check.verify_finite(values, a, f"{shard.path}: {name}")
+        return y
 
     def _sparse(self, part, ranges):
-        blocks = [self.source.read(part, lo, hi) for lo, hi in ranges]
-        starts = np.cumsum([0, *(len(X.data) for X, _ in blocks)])
-        pointers = [X.indptr[1:] + start for (X, _), start in zip(blocks, starts)]
-        X = Csr(
-            np.concatenate([X.data for X, _ in blocks]).astype(self.objective.dtype),
-            np.concatenate([X.indices for X, _ in blocks]),
-            np.concatenate([np.zeros(1, np.int64), *pointers]),
-            self.source.header.n_features,
-        )
-        X = with_ones(X) if self.objective.intercept else X
-        X = X._replace(indices=X.indices.astype(index_type(X.width), copy=False))
-        return X, self._targets(np.concatenate([y for _, y in blocks]))
-
-    def _targets(self, y):
-        return self.objective.targets(y)
+        blocks, targets = zip(*(self.source.read(part, *span) for span in ranges))
+        header = self.source.header
+        X = ready(stack(blocks, header.n_features, header.dtype), self.objective)
+        return X, self.objective.targets(np.concatenate(targets))
 
     def _help(self, shard, part, span, place):
         """Let the helper read rows of a file into a buffer from a row on."""
@@ -127,14 +120,12 @@ class Reader:
         shape = (*buffer.shape, buffer.dtype.str)
         path = f"/proc/{os.getpid()}/fd/{buffer.handle}"
         request = path, shape, str(shard.path), shard.names, part, span, at
-        pickle.dump(request, self.helper.stdin)
-        self.helper.stdin.flush()
-        try:
-            refusal = pickle.load(self.helper.stdout)
-        except EOFError:
-            raise DataError(f"{shard.path}: the process that reads it ended") from None
-        if refusal:
-            raise refusal
+        print(json.dumps(request), file=self.helper.stdin, flush=True)
+        answer = self.helper.stdout.readline()
+        if not answer:
+            raise DataError(f"{shard.path}: the process that reads it ended")
+        if refusal := json.loads(answer):
+            raise DataError(refusal)
 
     def close(self):
         """End the thread and the helper, and give the memory back."""
@@ -152,7 +143,7 @@ def start_helper():
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "OMPI_"))}
     command = [sys.executable, "-m", "mpipgd.data.helper"]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=env)
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=env, text=True)
 
 
 def _read_contiguous(path, start, first, X, scaling):

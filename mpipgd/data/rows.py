@@ -57,6 +57,27 @@ def slice_rows(X, lo, hi):
     return Csr(X.data[entries], X.indices[entries], indptr, X.width)
 
 
+def stack(blocks, width, dtype):
+    """Return the rows of several Csr blocks as one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    starts = np.cumsum([0, *(len(block.data) for block in blocks)])
+    indptrs = [block.indptr[1:] + start for block, start in zip(blocks, starts)]
+    return Csr(
+        np.concatenate([np.empty(0, dtype), *(b.data for b in blocks)]),
+        np.concatenate([np.empty(0, np.int32), *(b.indices for b in blocks)]),
+        np.concatenate([np.zeros(1, np.int64), *indptrs]),
+        width,
+    )
+
+
+def ready(X, objective):
+    """Return a Csr as the objective and its kernels want it, with a column of ones."""
+    X = X._replace(data=X.data.astype(objective.dtype, copy=False))
+    X = with_ones(X) if objective.intercept else X
+    return X._replace(indices=X.indices.astype(index_type(X.width), copy=False))
+
+
 def with_ones(X):
     """Return X with a last column of ones: the input that the intercept weighs."""
     if not isinstance(X, Csr):

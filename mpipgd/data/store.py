@@ -15,7 +15,7 @@ from .. import mpi
 from ..errors import DataError, UsageError
 from . import check
 from .layout import PARTS, Header, verify_agreement
-from .rows import Csr
+from .rows import stack
 from .shard import NAMES, Shard, foreign_names
 from .write import create
 
@@ -121,7 +121,7 @@ class Source:
             y[rows] = self.targets(shard, part, a, b)
             if finite:
                 self._verify_finite(shard, part, a, (values, y[rows]))
-        X = _stack(blocks, self.header) if sparse else out[:, :width]
+        X = stack(blocks, width, self.header.dtype) if sparse else out[:, :width]
         return X, y
 
     def class_counts(self, part, spans):
@@ -202,19 +202,3 @@ class Source:
     def _verify_finite(self, shard, part, first_row, values):
         for name, each in zip(self.names[part], values, strict=True):
             check.verify_finite(each, first_row, f"{shard.path}: {name}")
-
-
-def _stack(blocks, header):
-    """Return the rows of several Csr blocks as one."""
-    if len(blocks) == 1:
-        return blocks[0]
-    starts = np.cumsum([0, *(len(block.data) for block in blocks)])
-    indptrs = [
-        block.indptr[1:] + start for block, start in zip(blocks, starts, strict=False)
-    ]
-    return Csr(
-        np.concatenate([np.empty(0, header.dtype), *(b.data for b in blocks)]),
-        np.concatenate([np.empty(0, np.int32), *(b.indices for b in blocks)]),
-        np.concatenate([np.zeros(1, np.int64), *indptrs]),
-        header.n_features,
-    )

@@ -20,9 +20,7 @@ class Batches:
             self.sums = np.empty((len(self.workers), objective.size), objective.dtype)
         self.cuts = [plan.cuts(worker) for worker in self.workers]
         self.steps = [cuts.tolist() for cuts in self.cuts]  # quicker to look into
-        self.grain = (
-            0  # steps that one call of a compiled pass must take; 0: as it likes
-        )
+        self.grain = 0  # steps that a call of a compiled pass takes; 0: as it likes
         self.epoch = None
 
     def _begin(self, epoch):

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from .losses import CODES
 
 SQUARED, HUBER, LOG = CODES["squared"], CODES["huber"], CODES["log"]
-HINGE = CODES["hinge"]
+HINGE, SOFTMAX = CODES["hinge"], CODES["softmax"]
 AHEAD = 4  # rows: of 2, 4 and 8 all much the same, and a third faster than none
 BYTES_AHEAD = 4096  # in rows in order: a quarter faster than what the hardware does
 

@@ -87,7 +87,7 @@ class Linear:
             return self._dense.gradient(w, X, y, rows, out, self._code)
         if softmax:
             W, G = self._matrix(w), self._matrix(out)
-            return self._sparse.softmax_gradient(W, X[:3], y, rows, G)
+            return self._sparse.outputs_gradient(W, X[:3], y, rows, G, self._code)
         return self._sparse.gradient(w, X[:3], y, rows, out, self._code)
 
     def _plain_gradient(self, w, X, y, rows, out):

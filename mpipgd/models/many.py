@@ -93,7 +93,7 @@ class Many:
         """Write the gradient sums over X[rows] into `out`; return the sum of losses."""
         W, G = self._matrix(w), self._matrix(out)
         if isinstance(X, Csr):
-            return self._sparse.many_gradient(W, X[:3], y, rows, G, self._code)
+            return self._sparse.outputs_gradient(W, X[:3], y, rows, G, self._code)
         n, total = len(y) if rows is None else len(rows), 0.0
         block = max(16, BLOCK_BYTES // max(1, X.itemsize * X.shape[1]))
         G[...] = 0

@@ -9,7 +9,16 @@ rows need is fetched ahead: where a row lies first, and then the row.
 import numpy as np
 
 from . import lazy
-from .kernels import AHEAD, bare, compiled, prefetch, slope, softmax_residual, value
+from .kernels import (
+    AHEAD,
+    SOFTMAX,
+    bare,
+    compiled,
+    prefetch,
+    slope,
+    softmax_residual,
+    value,
+)
 
 
 @bare
@@ -149,8 +158,11 @@ def add_outer(W, r, x, z):
 
 
 @compiled
-def softmax_gradient(W, X, y, rows, G):
-    """Write the gradient sum into `G` (width, C); return the loss sum."""
+def outputs_gradient(W, X, y, rows, G, loss):
+    """Write the gradient sum into `G` (width, C); return the loss sum.
+
+    The C outputs are those of softmax, or each has the loss of its own.
+    """
     total = 0.0
     G[:] = 0
     z = np.empty_like(W[0])
@@ -160,26 +172,13 @@ def softmax_gradient(W, X, y, rows, G):
         x, _ = row(X, i, 0)
         z[:] = 0
         scores(W, x, z)
-        total += softmax_residual(z, y[i])
-        add_outer(G, 1.0, x, z)
-    return total
-
-
-@compiled
-def many_gradient(W, X, y, rows, G, loss):
-    """Write the gradient sums of all columns of `W` into `G`; return the loss sum."""
-    total = 0.0
-    G[:] = 0
-    z = np.empty_like(W[0])
-    n = X[2].size - 1 if rows is None else rows.size
-    for k in range(n):
-        i = k if rows is None else rows[k]
-        x, _ = row(X, i, 0)
-        z[:] = 0
-        scores(W, x, z)
-        for c in range(z.size):
-            total += value(loss, z[c], y[i])
-            z[c] = slope(loss, z[c], y[i])
+        if loss[0] == SOFTMAX:
+            total += softmax_residual(z, int(y[i]))
+        else:
+            for c in range(z.size):
+                p = z[c]
+                total += value(loss, p, y[i])
+                z[c] = slope(loss, p, y[i])
         add_outer(G, 1.0, x, z)
     return total
 
