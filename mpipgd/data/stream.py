@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .rows import slice_rows
+
 
 class Batches:
     """The gradients of the hosted workers over their batches of one step.
@@ -28,6 +30,14 @@ class Batches:
         self.order = [self.plan.order(epoch, worker) for worker in self.workers]
         for order in self.order:
             order -= self.part.first
+        self.blocks = [self._in_one_piece(order) for order in self.order]
+
+    def _in_one_piece(self, order):
+        """Return X and y of all rows of a worker where a step takes them in order."""
+        first, end = (order[0], order[-1] + 1) if len(order) else (0, 0)
+        if self.plan.steps > 1 or end - first != len(order):
+            return None
+        return slice_rows(self.part.X, first, end), self.part.y[first:end]
 
     def __call__(self, weights, step):
         epoch, s = divmod(step, self.plan.steps)
@@ -37,7 +47,10 @@ class Batches:
         shared = len(weights) == 1
         for i, (order, cuts) in enumerate(zip(self.order, self.steps)):
             w = weights[0] if shared else weights[i]
-            gradient(w, X, y, order[cuts[s] : cuts[s + 1]], self.sums[i])
+            if self.blocks[i]:
+                gradient(w, *self.blocks[i], None, self.sums[i])
+            else:
+                gradient(w, X, y, order[cuts[s] : cuts[s + 1]], self.sums[i])
         return self.sums
 
     def whole(self, step):

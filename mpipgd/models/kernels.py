@@ -15,11 +15,12 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from .losses import CODES
+from .vectors import add, dot
 
 SQUARED, HUBER, LOG = CODES["squared"], CODES["huber"], CODES["log"]
 HINGE, SOFTMAX = CODES["hinge"], CODES["softmax"]
 AHEAD = 4  # rows: of 2, 4 and 8 all much the same, and a third faster than none
-BYTES_AHEAD = 4096  # in rows in order: a quarter faster than what the hardware does
+BYTES_AHEAD = 2048  # in rows in order: a tenth faster than what the hardware does
 
 compiled = njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}
@@ -107,23 +108,6 @@ def move(w, g, scale, rate, alpha, beta):
         w[j] = v
 
 
-@compiled
-def dot(w, x):
-    """Return x · w."""
-    total = w.dtype.type(0)
-    for j in range(w.size):
-        total += x[j] * w[j]
-    return total
-
-
-@compiled
-def add(out, r, x):
-    """out <- out + r x, in place."""
-    r = out.dtype.type(r)
-    for j in range(out.size):
-        out[j] += r * x[j]
-
-
 @intrinsic
 def _prefetch(typingctx, pointer):
     """Ask the memory for the line at an address, without waiting for it."""
@@ -170,21 +154,29 @@ def prefetch_row(X, y, i):
     prefetch(X, i, i + 1)
 
 
+@bare
+def prefetch_ahead(X, i):
+    """Fetch as much as a row, some way behind row i; past the end does no harm."""
+    start, width = np.int64(_address(X)) + BYTES_AHEAD, X.strides[0]
+    for line in range(start + i * width, start + (i + 1) * width, 64):
+        _prefetch(np.uintp(line))
+
+
 @compiled
 def gradient(w, X, y, rows, out, loss):
     """Write Σ slope x over the rows (None: all) into `out`; return the loss sum."""
     total = 0.0
     out[:] = 0
     n = X.shape[0] if rows is None else rows.size
-    ahead = AHEAD if rows is not None else 1 + BYTES_AHEAD // max(1, X.strides[0])
     for k in range(n):
-        i, soon = k, min(k + ahead, n - 1)
-        if rows is not None:
-            i, soon = rows[k], rows[soon]
-        p = dot(w, X[i])
-        prefetch_row(X, y, soon)  # while the row, now near, is used once more
+        i = k if rows is None else rows[k]
+        p = dot(w, X, i)
+        if rows is None:  # while the row, now near, is used once more
+            prefetch_ahead(X, i)
+        else:
+            prefetch_row(X, y, rows[min(k + AHEAD, n - 1)])
         total += value(loss, p, y[i])
-        add(out, slope(loss, p, y[i]), X[i])
+        add(out, slope(loss, p, y[i]), X, i)
     return total
 
 
@@ -202,14 +194,17 @@ def descend(w, X, y, steps, strengths, loss):
         if hi - lo == 1:
             i = order[lo]
             prefetch_row(X, y, order[min(lo + AHEAD, order.size - 1)])
-            r = slope(loss, dot(w, X[i]), y[i])
-            move(w, X[i], r, rates[s], alpha, beta)
+            r = slope(loss, dot(w, X, i), y[i])
+            if alpha is None and beta is None:
+                add(w, -rates[s] * r, X, i)
+            else:
+                move(w, X[i], r, rates[s], alpha, beta)
             continue
         g[:] = 0
         for k in range(lo, hi):
             i = order[k]
             prefetch_row(X, y, order[min(k + AHEAD, order.size - 1)])
-            add(g, slope(loss, dot(w, X[i]), y[i]), X[i])
+            add(g, slope(loss, dot(w, X, i), y[i]), X, i)
         move(w, g, 1.0 / max(1, hi - lo), rates[s], alpha, beta)
 
 
