@@ -25,7 +25,8 @@ def over_all_rows(objective, part, n, total):
     hosted = range(grid.hosted)
 
     def function(w):
-        losses = [_gradient(objective, w, part.pieces(i), sums[i]) for i in hosted]
+        pieces = (part.pieces(i, stored=True) for i in hosted)
+        losses = [_gradient(objective, w, *each) for each in zip(pieces, sums)]
         loss = merged(grid, losses, lambda a, b: a + b) / n + objective.penalty(w)
         gradient = total(sums) / n
         if objective.alpha is not None:

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mpipgd"
 FLOORS = [
-    "errors tree weights loop atomic clock shared",
+    "errors tree weights loop atomic clock shared jit",
     "launch field",
     "waiting mpi options transforms schedules data.rows",
     "slices",

@@ -1,5 +1,7 @@
 """Rows that do not fit: read in piles, and yet the same result on any ranks."""
 
+import functools
+
 import h5py
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpipgd import mpi
+from mpipgd.data import stored
 from mpipgd.data.make import make
 from mpipgd.data.piles import Piles
 from mpipgd.data.plan import Disjoint
@@ -16,9 +19,19 @@ from mpipgd.run import resume, train
 from .support import options, run
 
 LIMIT = {"memory_limit": "100KB"}
+
+
+@pytest.fixture(autouse=True)
+def small_too(monkeypatch):
+    """Use rows where files are mapped though they are few."""
+    monkeypatch.setattr(stored, "LEAST", 0)
+    monkeypatch.setattr(stored, "BLOCK", 3000)
+
+
 KINDS = {
     "chunked": ("regression", {"features": 20}),
     "contiguous": ("regression", {"features": 20}),
+    "packed": ("regression", {"features": 20}),
     "sparse": ("classification", {"features": 60, "density": 0.1}),
     "classes": ("classification", {"features": 20, "classes": 3}),
 }
@@ -56,18 +69,19 @@ def made(comm, folder, kind):
     name, more = KINDS[kind]
     path = folder / f"{kind}.h5"
     make(comm, name, str(path), rows=700, **more)
-    if kind == "contiguous":
-        mpi.on_root(comm, unchunk, path)
+    if kind in ("contiguous", "packed"):
+        more = {"compression": "gzip"} if kind == "packed" else {}
+        mpi.on_root(comm, functools.partial(anew, path, **more))
     return path
 
 
-def unchunk(path):
+def anew(path, **more):
     """Store a file's datasets anew, each in one piece and without checksums."""
     with h5py.File(path, "r+") as file:
         for name in ("train/X", "train/y", "test/X", "test/y"):
             array = file[name][...]
             del file[name]
-            file.create_dataset(name, data=array)
+            file.create_dataset(name, data=array, **more)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -90,7 +104,8 @@ def test_whole_gradients_are_those_in_memory(comm, folder, agree, no_pictures, k
 
 @pytest.mark.mpi
 @pytest.mark.parametrize(
-    "kind, way", [("chunked", 0), ("chunked", 2), ("chunked", 4), ("sparse", 3)]
+    "kind, way",
+    [("chunked", 0), ("contiguous", 1), ("packed", 2), ("chunked", 4), ("sparse", 3)],
 )
 def test_the_law_holds(shared_tmp, agree, no_pictures, kind, way):
     world = mpi.world()
@@ -132,7 +147,7 @@ def test_a_damaged_block_ends_all_ranks(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["train/X", "train/y", "test/X"])
-@pytest.mark.parametrize("kind", ["chunked", "contiguous"])
+@pytest.mark.parametrize("kind", ["chunked", "packed"])
 @pytest.mark.parametrize("standardize", [True, False])
 def test_a_number_that_is_none_is_refused(
     tmp_path, no_pictures, kind, name, standardize

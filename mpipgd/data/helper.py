@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ..errors import DataError
-from .reader import arrays
+from .reader import matrix
 from .shard import Shard
 
 
@@ -26,7 +26,7 @@ def serve(requests, answers):
                 shards[file] = Shard(Path(file), names)
             if path not in buffers:
                 handle = os.open(path, os.O_RDWR)
-                buffers[path], _ = arrays(mmap.mmap(handle, 0), *shape)
+                buffers[path] = matrix(mmap.mmap(handle, 0), *shape)
                 os.close(handle)
             shards[file].read_dense(part, a, b, buffers[path][at : at + b - a])
         except DataError as error:

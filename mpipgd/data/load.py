@@ -30,7 +30,7 @@ class Part:
     first: int
     shares: list
 
-    def pieces(self, i):
+    def pieces(self, i, *, stored=False):
         """Yield X and y of the i-th hosted worker's share, all at once."""
         yield self.of(i)
 

@@ -62,15 +62,19 @@ class Piled:
             self.X = Csr(np.empty(0, objective.dtype), none, zero, width)
         self.y = objective.targets(np.empty(0, header.y_dtype))
 
-    def pieces(self, i):
-        """Yield X and y of the i-th hosted worker's share, piece by piece."""
+    def pieces(self, i, *, stored=False):
+        """Yield X and y of the i-th hosted worker's share, piece by piece.
+
+        With `stored`, X may be what only gradients can be taken of.
+        """
         lo, hi = self.shares[i]
         spans = [(a, min(a + self.rows, hi)) for a in range(lo, hi, self.rows)]
         waiting, turn = None, 0
         for span in [*spans, None]:
             coming = None
             if span:
-                coming = self.reader.ahead(self.name, [span], self.buffers[turn % 2])
+                buffer = self.buffers[turn % 2]
+                coming = self.reader.ahead(self.name, [span], buffer, stored=stored)
             if waiting:
                 yield waiting.result()
             waiting, turn = coming, turn + 1
@@ -111,10 +115,16 @@ class PiledBatches:
     def _ask(self, i, place, turn):
         (epoch, number), worker = place, self.workers[i]
         ranges = self.piles.ranges(epoch, worker, self.of[i][number])
-        return place, self.reader.ahead("train", ranges, self.buffers[i][turn]), turn
+        buffer, alone = self.buffers[i][turn], self._alone(i, number)
+        return place, self.reader.ahead("train", ranges, buffer, stored=alone), turn
+
+    def _alone(self, i, number):
+        """Are all rows of a pile for one step that no compiled pass takes?"""
+        pile = self.of[i][number]
+        return self.piles.split and pile.first >= self.cuts[i][pile.until - 1]
 
     def _pile(self, i, epoch, number):
-        """Return X, y and order of a worker's pile; let the next one come."""
+        """Return X, y and order (None: all) of a worker's pile; let the next come."""
         place = epoch, number
         if self.here[i] and self.here[i][0] == place:
             return self.here[i][1:]
@@ -128,7 +138,9 @@ class PiledBatches:
         self.clock.waited_for_rows(began)
         after = (epoch, number + 1) if number + 1 < len(self.of[i]) else (epoch + 1, 0)
         self.coming[i] = self._ask(i, after, 1 - turn)
-        order = self.piles.order(epoch, self.workers[i], number, self.of[i][number])
+        order, pile = None, self.of[i][number]
+        if not self._alone(i, number):
+            order = self.piles.order(epoch, self.workers[i], number, pile)
         self.here[i] = place, X, y, order
         return X, y, order
 
@@ -145,9 +157,11 @@ class PiledBatches:
             out[...] = 0
             for number in self._numbers(i, s):
                 X, y, order = self._pile(i, epoch, number)
-                first = self.of[i][number].first
-                lo, hi = np.clip(self.cuts[i][s : s + 2] - first, 0, len(order))
-                self.objective.gradient(w, X, y, order[lo:hi], self.extra)
+                if order is not None:
+                    first = self.of[i][number].first
+                    lo, hi = self.cuts[i][s : s + 2] - first
+                    order = order[lo:hi]
+                self.objective.gradient(w, X, y, order, self.extra)
                 out += self.extra
         return self.sums
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 BLOCK_BYTES = 4 << 20
+PART_BYTES = 16 << 20
 BLOCKS = 16  # a pile at the least, unless its rows are fewer
 
 
@@ -32,7 +33,7 @@ class Piles:
     def __init__(self, plan, rows, row_bytes):
         self.plan, self.rows = plan, rows
         self.block = max(1, min(rows // BLOCKS, BLOCK_BYTES // row_bytes))
-        self.part = max(1, min(rows, BLOCK_BYTES // row_bytes))  # of a larger step
+        self.part = max(1, min(rows, PART_BYTES // row_bytes))  # of a larger step
         # what is read ahead may be an epoch further
         self.blocks = lru_cache(2 * plan.workers)(self._shuffled)
         self.split = int(np.ceil(plan.sizes.max() / plan.steps)) > rows
@@ -62,6 +63,8 @@ class Piles:
     def ranges(self, epoch, worker, pile):
         """Return the (first, end) of the rows of a pile, as they are to be read."""
         start, _ = self.plan.share(worker)
+        if self.plan.steps == 1:  # all of them, in any order
+            return [(start + pile.first, start + pile.last)]
         lows, sizes, ends = self.blocks(epoch, worker)
         found = []
         for k in range(int(np.searchsorted(ends, pile.first, side="right")), len(ends)):

@@ -1,7 +1,8 @@
 """Rows read ahead into memory that is used again, by a thread beside the computation.
 
-Contiguous data are read straight from the file. All others HDF5 must decode, which in
-this process would hold everybody up: a helper process does it, in shared memory.
+Dense rows that are not compressed are used, or copied, where the file is mapped. All
+others HDF5 must decode, which in this process would hold everybody up: a helper process
+does it, in shared memory.
 """
 
 import json
@@ -10,42 +11,52 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 
 import numpy as np
 
 from ..errors import DataError
 from . import check
-from .rows import ready, stack
+from .rows import Stored, ready, stack
 from .standardize import standardize
-
-CHUNK_BYTES = 1 << 18  # read at once from a contiguous file: it stays in the cache
 
 
 class Buffer:
-    """Memory for (rows, width) features and as many targets, shared with a helper."""
+    """Memory for (rows, width) features, shared with a helper, once it is needed.
+
+    Or a turn to hold rows as they are stored: they are let go of at the next turn.
+    """
 
     def __init__(self, rows, width, dtype):
-        dtype = np.dtype(dtype)
-        self.shape, self.dtype = (rows, width), dtype
-        size = rows * width * dtype.itemsize
-        self.nbytes = size + -size % 8 + 8 * rows
+        self.shape, self.dtype = (rows, width), np.dtype(dtype)
+        self.handle, self.held = None, []
+
+    @cached_property
+    def X(self):
+        """The features (rows, width), with a last column of ones."""
+        size = max(1, self.shape[0] * self.shape[1] * self.dtype.itemsize)
         self.handle = os.memfd_create("mpipgd")
-        os.ftruncate(self.handle, max(1, self.nbytes))
-        self.memory = mmap.mmap(self.handle, max(1, self.nbytes))
-        self.X, self.y = arrays(self.memory, rows, width, dtype)
-        self.X[:, -1] = 1  # the column of ones, where there is one
+        os.ftruncate(self.handle, size)
+        X = matrix(mmap.mmap(self.handle, size), *self.shape, self.dtype)
+        X[:, -1] = 1  # where the objective wants one; else it is overwritten
+        return X
+
+    def release(self):
+        """Let go of the rows it held."""
+        for direct, a, b in self.held:
+            direct.release(a, b)
+        self.held = []
 
     def close(self):
         """Give the memory back."""
-        self.X = self.y = None
-        os.close(self.handle)
+        self.release()
+        if self.handle is not None:
+            os.close(self.handle)
 
 
-def arrays(memory, rows, width, dtype):
-    """Return X (rows, width) and y (rows,), int64 or float64, that lie in a buffer."""
-    X = np.frombuffer(memory, dtype, rows * width).reshape(rows, width)
-    offset = X.nbytes + -X.nbytes % 8
-    return X, np.frombuffer(memory, np.int64, rows, offset)
+def matrix(memory, rows, width, dtype):
+    """Return the matrix (rows, width) that lies in some memory."""
+    return np.frombuffer(memory, dtype, rows * width).reshape(rows, width)
 
 
 class Reader:
@@ -56,55 +67,83 @@ class Reader:
         self.scaling = None
         self.thread = ThreadPoolExecutor(1)
         self.helper, self.buffers = None, []
+        self.directs = {}  # (file, part) -> what maps it, or None
         self.seen = set()  # the parts of which every row is known to be finite
 
     def buffer(self, rows):
-        """Return a `Buffer` for so many rows; sparse ones need none."""
-        header = self.source.header
-        width = header.n_features + self.objective.intercept
-        room = 0 if header.sparse else rows
-        self.buffers.append(Buffer(room, width, self.objective.dtype))
+        """Return a `Buffer` for so many rows."""
+        width = self.source.header.n_features + self.objective.intercept
+        self.buffers.append(Buffer(rows, width, self.objective.dtype))
         return self.buffers[-1]
 
-    def ahead(self, part, ranges, buffer):
-        """Return the future (X, y) of the rows in some ranges, in that order."""
-        return self.thread.submit(self._read, part, ranges, buffer)
+    def ahead(self, part, ranges, buffer, *, stored=False):
+        """Return the future (X, y) of the rows in some ranges, in that order.
 
-    def _read(self, part, ranges, buffer):
+        With `stored`, X is `Stored` where files and objective allow that.
+        """
+        return self.thread.submit(self._read, part, ranges, buffer, stored)
+
+    def _read(self, part, ranges, buffer, stored):
+        buffer.release()
         if self.source.header.sparse:
             return self._sparse(part, ranges)
-        at, width = 0, self.source.header.n_features
-        y = np.empty(sum(hi - lo for lo, hi in ranges), self.source.header.y_dtype)
-        for lo, hi in ranges:
-            X = buffer.X[at : at + hi - lo]
-            for file, a, b, begin in self.source.overlaps(part, lo, hi):
-                rows = slice(begin, begin + b - a)
-                y[at : at + hi - lo][rows] = self._dense(
-                    part, (file, a, b), X[rows], (buffer, at + begin)
-                )
-            at += hi - lo
-        return buffer.X[
-            :at, : width + self.objective.intercept
-        ], self.objective.targets(y)
+        spans = [
+            span[:3] for each in ranges for span in self.source.overlaps(part, *each)
+        ]
+        stored = stored and getattr(self.objective, "takes_stored", False)
+        stored = stored and all(self._direct(file, part) for file, _, _ in spans)
+        read = self._stored if stored else self._dense
+        X, targets = read(part, spans, buffer)
+        none = np.empty(0, self.source.header.y_dtype)
+        return X, self.objective.targets(np.concatenate([none, *targets]))
 
-    def _dense(self, part, span, X, place):
-        """Read one file's rows into X; return their targets."""
-        file, a, b = span
+    def _direct(self, file, part):
+        """Return the `Direct` that maps a file, or None where only HDF5 can read it."""
+        if (file, part) not in self.directs:
+            found = self.source.open(file).direct(part)
+            same = found and found.layout.dtype == self.objective.dtype
+            self.directs[file, part] = found if same else None
+        return self.directs[file, part]
+
+    def _stored(self, part, spans, buffer):
+        """Return rows where they lie, and their y file by file."""
+        segments, targets = [], []
+        for file, a, b in spans:
+            direct = self._direct(file, part)
+            buffer.held.append((direct, a, b))
+            segments.append(direct.take(a, b))
+            targets.append(self._targets(file, part, a, b))
+        d, dtype = self.source.header.n_features, self.objective.dtype
+        none = np.zeros(d, dtype), np.ones(d, dtype)
+        return Stored(segments, self.scaling or none), targets
+
+    def _dense(self, part, spans, buffer):
+        """Return rows that are brought into the buffer, and their y file by file."""
+        at, targets, width = 0, [], self.source.header.n_features
+        for file, a, b in spans:
+            X, direct = buffer.X[at : at + b - a], self._direct(file, part)
+            if direct:
+                direct.read(a, b, X, self.scaling)
+            else:
+                self._help(file, part, (a, b), (buffer, at))
+                self._verify(file, part, a, X[:, :width])
+                if self.scaling:
+                    standardize(X, *self.scaling)
+            targets.append(self._targets(file, part, a, b))
+            at += b - a
+        return buffer.X[:at, : width + self.objective.intercept], targets
+
+    def _targets(self, file, part, a, b):
         shard = self.source.open(file)
-        dataset = shard.parts[part][0]
-        start = dataset.id.get_offset()
-        if start is not None and dataset.dtype == X.dtype:
-            begin = shard.path, start, a
-            _read_contiguous(*begin, X[:, : dataset.shape[1]], self.scaling)
-        else:
-            self._help(shard, part, (a, b), place)
-            if self.scaling:
-                standardize(X, *self.scaling)
         y = self.source.targets(shard, part, a, b)
         if part not in self.seen:
-            for name, values in zip(shard.names[part], (X, y)):
-                check.verify_finite(values, a, f"{shard.path}: {name}")
+            check.verify_finite(y, a, f"{shard.path}: {shard.names[part][1]}")
         return y
+
+    def _verify(self, file, part, first, X):
+        if part not in self.seen:
+            shard = self.source.open(file)
+            check.verify_finite(X, first, f"{shard.path}: {shard.names[part][0]}")
 
     def _sparse(self, part, ranges):
         blocks, targets = zip(*(self.source.read(part, *span) for span in ranges))
@@ -112,9 +151,10 @@ class Reader:
         X = ready(stack(blocks, header.n_features, header.dtype), self.objective)
         return X, self.objective.targets(np.concatenate(targets))
 
-    def _help(self, shard, part, span, place):
+    def _help(self, file, part, span, place):
         """Let the helper read rows of a file into a buffer from a row on."""
         buffer, at = place
+        shard = self.source.open(file)
         if self.helper is None:
             self.helper = start_helper()
         shape = (*buffer.shape, buffer.dtype.str)
@@ -144,24 +184,3 @@ def start_helper():
     command = [sys.executable, "-m", "mpipgd.data.helper"]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=env, text=True)
-
-
-def _read_contiguous(path, start, first, X, scaling):
-    """Read rows from `first` on of a matrix that begins at byte `start` of a file.
-
-    They are standardised while they are still in the cache.
-    """
-    row = X.shape[1] * X.itemsize
-    step = max(1, CHUNK_BYTES // row)
-    raw = np.empty((step, X.shape[1]), X.dtype)
-    with open(path, "rb", buffering=0) as file:
-        for lo in range(0, len(X), step):
-            some = raw[: len(X) - lo]
-            found = os.preadv(file.fileno(), [some], start + (first + lo) * row)
-            if found != some.nbytes:
-                raise DataError(f"{path} ends at row {first + lo + found // row}")
-            if scaling is None:
-                X[lo : lo + step] = some
-            else:
-                np.subtract(some, scaling[0], out=some)
-                np.divide(some, scaling[1], out=X[lo : lo + step])

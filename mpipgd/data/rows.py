@@ -21,6 +21,18 @@ class Csr(NamedTuple):
     width: int
 
 
+class Stored(NamedTuple):
+    """Dense rows as they lie in files: segments (bytes, spans).
+
+    bytes: uint8, read-only; spans (k, 2): where a block of rows begins, and how many
+    these are. Features, of the type of `scaling`, are yet to be standardised by that,
+    (mean, deviation); then a column of ones follows where the objective wants one.
+    """
+
+    segments: list
+    scaling: tuple
+
+
 def index_type(width):
     """Return the smallest type of column numbers: less to read, and never negative."""
     return np.dtype(np.uint16 if width <= 1 << 16 else np.uint32)

@@ -9,6 +9,7 @@ from ..errors import DataError
 from . import check
 from .layout import FORMAT, PARTS, Header, attribute, read_header, verify_header
 from .rows import Csr
+from .stored import Direct, damage, layout
 from .targets import MOST_CLASSES
 
 NAMES = {part: (f"{part}/X", f"{part}/y") for part in PARTS}
@@ -42,6 +43,15 @@ class Shard:
         except BaseException:
             self.file.close()
             raise
+        self._directs = {}
+
+    def direct(self, part):
+        """Return the `Direct` that maps a part's X, or None where HDF5 must read it."""
+        if part not in self._directs:
+            X, name = self.parts[part][0], self.names[part][0]
+            found = isinstance(X, h5py.Dataset) and layout(X)
+            self._directs[part] = Direct(self.path, name, found) if found else None
+        return self._directs[part]
 
     def close(self):
         """Close the file."""
@@ -130,6 +140,10 @@ class Shard:
     def read_dense(self, part, a, b, out):
         """Read rows a … b-1 of X into the first d columns of `out`, (b-a, ≥ d)."""
         X, name = self.parts[part][0], self.names[part][0]
+        direct = self.direct(part)
+        if direct and direct.layout.dtype == out.dtype:
+            direct.read(a, b, out)
+            return
         with self._damage(name, X, a, b):
             X.read_direct(out, np.s_[a:b], np.s_[: b - a, : X.shape[1]])
 
@@ -164,10 +178,7 @@ class Shard:
             yield
         except (OSError, RuntimeError) as error:
             lo, hi = _bad_chunk(dataset, lo, hi)
-            raise DataError(
-                f"{self.path}: {name} cannot be read at rows {lo} … {hi - 1}: "
-                "the checksum does not match or the file is damaged"
-            ) from error
+            raise damage(self.path, name, lo, hi) from error
 
 
 def _bad_chunk(dataset, lo, hi):

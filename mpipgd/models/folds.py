@@ -8,8 +8,8 @@ w <- base <- s. Other ranks do the same at the same time without a lock.
 from numba import types
 from numba.extending import overload
 
+from ..jit import compiled
 from . import kernels, sparse
-from .kernels import compiled
 
 
 @compiled

@@ -2,35 +2,19 @@
 
 Imported only where a compiled objective is used, for numba takes its time. A loss is
 the tuple (number in `CODES`, epsilon), so that one compilation, kept on disk, serves
-all of them, and arguments come in tuples by what they are about. Sums may
-be reassociated by the compiler but not at run time: same machine, same rows, same
-bits, wherever the arrays lie.
+all of them, and arguments come in tuples by what they are about.
 """
 
 import math
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
-
+from ..jit import compiled
+from .ahead import AHEAD, prefetch_ahead, prefetch_row
 from .losses import CODES
 from .vectors import add, dot
 
 SQUARED, HUBER, LOG = CODES["squared"], CODES["huber"], CODES["log"]
 HINGE, SOFTMAX = CODES["hinge"], CODES["softmax"]
-AHEAD = 4  # rows: of 2, 4 and 8 all much the same, and a third faster than none
-BYTES_AHEAD = 2048  # in rows in order: a tenth faster than what the hardware does
-
-compiled = njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}
-)
-
-# without counting references to arrays, which is atomic, and here no array is made
-bare = njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"},
-    _nrt=False,
-)  # fmt: skip
 
 
 @compiled
@@ -108,60 +92,6 @@ def move(w, g, scale, rate, alpha, beta):
         w[j] = v
 
 
-@intrinsic
-def _prefetch(typingctx, pointer):
-    """Ask the memory for the line at an address, without waiting for it."""
-
-    def generate(context, builder, signature, args):
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-        read_soon = [ir.Constant(number, flag) for flag in (0, 3, 1)]
-        line = builder.inttoptr(args[0], byte)
-        builder.call(function, [line, *read_soon])
-        return context.get_dummy_value()
-
-    return types.void(types.uintp), generate
-
-
-@intrinsic
-def _address(typingctx, array):
-    """Return where an array lies; its `ctypes` would count a reference, atomically."""
-
-    def generate(context, builder, signature, args):
-        found = context.make_array(signature.args[0])(context, builder, args[0])
-        return builder.ptrtoint(found.data, ir.IntType(64))
-
-    return types.uintp(array), generate
-
-
-@bare
-def prefetch(array, i, j):
-    """Fetch the items i … j-1 of the first axis of an array ahead."""
-    start, width = np.int64(_address(array)), array.strides[0]
-    first = start + i * width
-    for line in range(first - first % 64, start + j * width, 64):
-        _prefetch(np.uintp(line))
-
-
-@compiled
-def prefetch_row(X, y, i):
-    """Fetch row i ahead: in shuffled order no hardware guesses what comes next.
-
-    Its y lies elsewhere, and to wait for that alone takes a third of the time.
-    """
-    prefetch(y, i, i + 1)
-    prefetch(X, i, i + 1)
-
-
-@bare
-def prefetch_ahead(X, i):
-    """Fetch as much as a row, some way behind row i; past the end does no harm."""
-    start, width = np.int64(_address(X)) + BYTES_AHEAD, X.strides[0]
-    for line in range(start + i * width, start + (i + 1) * width, 64):
-        _prefetch(np.uintp(line))
-
-
 @compiled
 def gradient(w, X, y, rows, out, loss):
     """Write Σ slope x over the rows (None: all) into `out`; return the loss sum."""
@@ -177,6 +107,35 @@ def gradient(w, X, y, rows, out, loss):
             prefetch_row(X, y, rows[min(k + AHEAD, n - 1)])
         total += value(loss, p, y[i])
         add(out, slope(loss, p, y[i]), X, i)
+    return total
+
+
+@compiled
+def stored_gradient(w, segment, y, scaling, out, loss):
+    """Add Σ slope x over rows as they are stored to `out`; return the loss sum.
+
+    segment: (bytes, spans). `w` and `out` (d or d + 1,) are those of rows that are
+    standardised by `scaling`, (mean, deviation) or None, with a last column of ones
+    where they have a last weight. With u = w / deviation, x · w is (x - mean) · u.
+    """
+    (data, spans), total, k = segment, 0.0, 0
+    mean, deviation = scaling
+    u, g, d = w[: mean.size] / deviation, np.zeros_like(mean), mean.size
+    last, lasting = w[d:].sum(), 0.0
+    for s in range(len(spans)):
+        at, rows = spans[s]
+        size = rows * d * w.itemsize
+        X = data[at : at + size].view(w.dtype).reshape(rows, d)
+        for i in range(rows):
+            p = dot(u, X, i, mean) + last
+            prefetch_ahead(X, i)
+            total += value(loss, p, y[k])
+            r = slope(loss, p, y[k])
+            add(g, r, X, i, mean)
+            lasting += r
+            k += 1
+    out[:d] += g / deviation
+    out[d:] += out.dtype.type(lasting)
     return total
 
 

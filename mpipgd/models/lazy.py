@@ -12,7 +12,8 @@ penalty, and the last entry of every row: `free` is 1, else 0. The state is s, U
 
 import numpy as np
 
-from .kernels import bare, compiled, soft
+from ..jit import bare, compiled
+from .kernels import soft
 
 LEAST, LOW = 1e-8, 0.5  # of s, lest v grows too large, and of a step's factor
 

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from ..data import rows as matrix
-from ..data.rows import Csr
+from ..data.rows import Csr, Stored
 from ..errors import DataError
 from .losses import CODES, LOSSES, probabilities
 
@@ -80,6 +80,8 @@ class Linear:
 
         `rows` are row numbers (int64), or None for all; the penalty is not in it.
         """
+        if isinstance(X, Stored):
+            return self._stored_gradient(w, X, y, out)
         sparse, softmax = isinstance(X, Csr), self.loss == "softmax"
         if not self.compiled or (softmax and not sparse):
             return self._plain_gradient(w, X, y, rows, out)
@@ -89,6 +91,20 @@ class Linear:
             W, G = self._matrix(w), self._matrix(out)
             return self._sparse.outputs_gradient(W, X[:3], y, rows, G, self._code)
         return self._sparse.gradient(w, X[:3], y, rows, out, self._code)
+
+    @property
+    def takes_stored(self):
+        """Can `gradient` read rows as they are stored?"""
+        return self.compiled and self.loss != "softmax"
+
+    def _stored_gradient(self, w, X, y, out):
+        out[...] = total = at = 0
+        for data, spans in X.segments:
+            end = at + int(spans[:, 1].sum())
+            segment = (data, spans), y[at:end], X.scaling
+            total += self._dense.stored_gradient(w, *segment, out, self._code)
+            at = end
+        return total
 
     def _plain_gradient(self, w, X, y, rows, out):
         if rows is not None:

@@ -8,17 +8,10 @@ rows need is fetched ahead: where a row lies first, and then the row.
 
 import numpy as np
 
+from ..jit import bare, compiled
 from . import lazy
-from .kernels import (
-    AHEAD,
-    SOFTMAX,
-    bare,
-    compiled,
-    prefetch,
-    slope,
-    softmax_residual,
-    value,
-)
+from .ahead import AHEAD, prefetch
+from .kernels import SOFTMAX, slope, softmax_residual, value
 
 
 @bare

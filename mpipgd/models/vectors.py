@@ -22,20 +22,20 @@ class Lanes:
         self.number, self.bytes = context.get_data_type(dtype), dtype.bitwidth // 8
         self.most = BYTES // self.bytes
 
-    def each(self, main, rest, between=lambda lanes: None):
-        """Generate main(lanes, place) in a loop, and rest(…) for what full ones leave.
+    def each(self, body, between=lambda lanes: None):
+        """Generate body(lanes, place) in a loop, and once for every half vector left.
 
         `between` is called as the lanes halve, outside the test whether some are left.
         """
         builder, lanes = self.builder, self.most
         at = builder.and_(self.count, PLACE(-lanes))
         with cgutils.for_range_slice(builder, PLACE(0), at, PLACE(lanes)) as (j, _):
-            main(lanes, j)
+            body(lanes, j)
         while lanes := lanes // 2:
             between(lanes)
             some = builder.and_(self.count, PLACE(lanes))
             with builder.if_then(builder.icmp_unsigned("!=", some, PLACE(0))):
-                rest(lanes, at)
+                body(lanes, at)
             at = builder.add(at, some)
 
     def vector(self, lanes):
@@ -49,7 +49,14 @@ class Lanes:
 
     def load(self, start, place, lanes):
         """Load a vector, which may lie anywhere."""
-        return self.builder.load(self.at(start, place, lanes), align=self.bytes)
+        return self.builder.load(self.at(start, place, lanes), align=1)
+
+    def shifted(self, start, place, lanes, shift):
+        """Load a vector, less the one at its place in `shift` unless that is None."""
+        values = self.load(start, place, lanes)
+        if shift is None:
+            return values
+        return self.builder.fsub(values, self.load(shift, place, lanes))
 
     def spread(self, value, lanes):
         """Return a vector of one value."""
@@ -84,12 +91,20 @@ def _begin(context, builder, kind, value, i):
     return builder.gep(found.data, [builder.mul(i, shape[-1])]), shape[-1]
 
 
+def _beginning(context, builder, kind, value):
+    """Return where an array begins, or None where it is None."""
+    if isinstance(kind, types.NoneType):
+        return None
+    return context.make_array(kind)(context, builder, value).data
+
+
 @intrinsic
-def _dot(typingctx, w, X, i):
+def _dot(typingctx, w, X, i, shift):
     def generate(context, builder, signature, args):
         a, count = _begin(context, builder, w, args[0], PLACE(0))
         b, _ = _begin(context, builder, X, args[1], args[2])
         code = Lanes(context, builder, w.dtype, count)
+        less = _beginning(context, builder, shift, args[3])
         totals = {}  # number of lanes -> where their sums lie
 
         def total(lanes, values):
@@ -97,7 +112,7 @@ def _dot(typingctx, w, X, i):
             builder.store(values, totals[lanes])
 
         def take(lanes, place):
-            factors = (code.load(start, place, lanes) for start in (a, b))
+            factors = code.load(a, place, lanes), code.shifted(b, place, lanes, less)
             sums = code.fused(*factors, builder.load(totals[lanes]))
             builder.store(sums, totals[lanes])
 
@@ -105,44 +120,53 @@ def _dot(typingctx, w, X, i):
             total(lanes, code.halved(builder.load(totals[2 * lanes]), lanes))
 
         total(code.most, code.vector(code.most)([0.0] * code.most))
-        code.each(take, take, halve)
+        code.each(take, halve)
         return builder.extract_element(builder.load(totals[1]), ir.IntType(32)(0))
 
-    return w.dtype(w, X, types.int64), generate
+    return w.dtype(w, X, types.int64, shift), generate
 
 
 @intrinsic
-def _add(typingctx, out, r, X, i):
+def _add(typingctx, out, r, X, i, shift):
     def generate(context, builder, signature, args):
         a, count = _begin(context, builder, out, args[0], PLACE(0))
         b, _ = _begin(context, builder, X, args[2], args[3])
         code = Lanes(context, builder, out.dtype, count)
+        less = _beginning(context, builder, shift, args[4])
 
         def take(lanes, place):
-            factors = code.load(b, place, lanes), code.spread(args[1], lanes)
+            row = code.shifted(b, place, lanes, less)
+            factors = row, code.spread(args[1], lanes)
             sums = code.fused(*factors, code.load(a, place, lanes))
-            builder.store(sums, code.at(a, place, lanes), align=code.bytes)
+            builder.store(sums, code.at(a, place, lanes), align=1)
 
-        code.each(take, take)
+        code.each(take)
         return context.get_dummy_value()
 
-    return types.void(out, out.dtype, X, types.int64), generate
+    return types.void(out, out.dtype, X, types.int64, shift), generate
 
 
-def dot(w, X, i):
-    """Return x · w for row i of X, in compiled code."""
+def dot(w, X, i, shift=None):
+    """Return (x - shift) · w for row i of X (n, d), in compiled code.
+
+    The arrays are of one type; `shift` is (d,) or None.
+    """
 
 
-def add(out, r, X, i):
-    """out <- out + r x for row i of X, in place, in compiled code."""
+def add(out, r, X, i, shift=None):
+    """out <- out + r (x - shift) for row i of X, in place, in compiled code."""
+
+
+def _in_one_piece(*arrays):
+    return all(getattr(array, "layout", "C") == "C" for array in arrays)
 
 
 @overload(dot, inline="always")
-def _fitting_dot(w, X, i):
-    if w.layout == X.layout == "C":
-        return lambda w, X, i: _dot(w, X, i)
+def _fitting_dot(w, X, i, shift=None):
+    if _in_one_piece(w, X):
+        return lambda w, X, i, shift=None: _dot(w, X, i, shift)
 
-    def strided(w, X, i):
+    def strided(w, X, i, shift=None):
         total = w.dtype.type(0)
         for j in range(w.size):
             total += X[i, j] * w[j]
@@ -152,11 +176,13 @@ def _fitting_dot(w, X, i):
 
 
 @overload(add, inline="always")
-def _fitting_add(out, r, X, i):
-    if out.layout == X.layout == "C":
-        return lambda out, r, X, i: _add(out, out.dtype.type(r), X, i)
+def _fitting_add(out, r, X, i, shift=None):
+    if _in_one_piece(out, X):
+        return lambda out, r, X, i, shift=None: _add(
+            out, out.dtype.type(r), X, i, shift
+        )
 
-    def strided(out, r, X, i):
+    def strided(out, r, X, i, shift=None):
         r = out.dtype.type(r)
         for j in range(out.size):
             out[j] += r * X[i, j]

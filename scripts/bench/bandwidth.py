@@ -1,6 +1,6 @@
 """The fastest way to read an array: how fast memory is."""
 
-from mpipgd.models.kernels import compiled
+from mpipgd.jit import compiled
 
 
 @compiled
