@@ -16,6 +16,7 @@ BYTE = MPI.BYTE
 NOBODY = MPI.COMM_NULL
 NO_COLOUR = MPI.UNDEFINED
 SHARED_MEMORY = MPI.COMM_TYPE_SHARED
+PASSED_ON = 0.3  # seconds in which a launcher prints what it was told before all end
 
 
 def world():
@@ -130,9 +131,9 @@ def crash(comm, error):
     if isinstance(error, Refusal):
         print(f"mpipgd: {error} (rank {comm.rank})", file=sys.stderr, flush=True)
     else:
-        print(f"mpipgd: rank {comm.rank} failed:", file=sys.stderr)
-        traceback.print_exception(error)
-        sys.stderr.flush()
+        trace = "".join(traceback.format_exception(error))
+        print(f"mpipgd: rank {comm.rank} failed:\n{trace}", file=sys.stderr, flush=True)
+    time.sleep(PASSED_ON)
     code = getattr(error, "code", 1)
     comm.Abort(code)
     os._exit(code)  # MPICH may come back before its launcher ends this process
