@@ -58,7 +58,7 @@ def mean_slice(total, counts):
 
 def _by_step(counts, mean_of):
     """Return mean_of(gradient, rows at the step, step, steps an epoch)."""
-    counts = [float(count) for count in counts]
+    counts = np.asarray(counts, np.float64).tolist()
     epoch = len(counts)
 
     def init(weights):

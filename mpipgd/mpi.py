@@ -193,6 +193,16 @@ class Window:
         self._window.Free()
 
 
+def beside(comm, mine):
+    """Return a `Window` of all ranks' arrays (n,), one behind the other; collective."""
+    counts = comm.allgather(len(mine))
+    window = Window(comm, sum(counts), mine.dtype)
+    first = sum(counts[: comm.rank])
+    window.array[first : first + len(mine)] = mine
+    window.meet()
+    return window
+
+
 class Remote:
     """An array of this rank that all ranks read and add to without its help; free it.
 

@@ -105,13 +105,15 @@ def test_weights_are_those_of_one_rank(digits, shared_tmp, variant):
     assert found == alone
 
 
+@pytest.mark.parametrize("split", ["disjoint", "replicate"])
 @pytest.mark.parametrize("strategy", ["sync", "average"])
-def test_sparse_weights_are_those_of_one_rank(shared_tmp, strategy):
+def test_sparse_weights_are_those_of_one_rank(shared_tmp, strategy, split):
     path = shared_tmp / "sparse.h5"
     recipe = {"rows": 1500, "features": 300, "density": 0.05, "classes": 2}
     make(mpi.world(), "classification", str(path), **recipe)
-    found, alone = same_as_serial(path, shared_tmp, {"strategy": strategy})
-    note(f"sparse-{strategy}", alone)
+    variant = {"strategy": strategy, "split": split}
+    found, alone = same_as_serial(path, shared_tmp, variant)
+    note(f"sparse-{name(variant)}", alone)
     assert found == alone
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpipgd.data import stored
+from mpipgd.data import places, stored
 from mpipgd.data.rows import Stored
 from mpipgd.data.standardize import standardize
 from mpipgd.errors import DataError
@@ -27,8 +27,8 @@ WAYS = {
 @pytest.fixture(autouse=True)
 def small_too(monkeypatch):
     """Let small data be read so, and their blocks be many."""
-    monkeypatch.setattr(stored, "LEAST", 0)
-    monkeypatch.setattr(stored, "BLOCK", 100)
+    monkeypatch.setattr(places, "LEAST", 0)
+    monkeypatch.setattr(places, "BLOCK", 100)
     monkeypatch.setattr(stored, "PIECE", 300)
 
 
@@ -40,7 +40,7 @@ def kept(path, X, **more):
         file["before"] = np.arange(3, dtype=np.int8)  # so that places are odd
         file.create_dataset("X", data=X, **more)
     with h5py.File(path) as file:
-        found = stored.layout(file["X"])
+        found = places.layout(file["X"])
     return found and stored.Direct(path, "X", found)
 
 
@@ -158,7 +158,7 @@ def test_chunks_of_columns_or_missing_ones_are_left_to_hdf5(tmp_path):
         columns = file.create_dataset("columns", data=np.ones((9, 4)), chunks=(9, 2))
         missing = file.create_dataset("missing", (90, 4), "f8", chunks=(9, 4))
         missing[:20] = 1
-        assert stored.layout(columns) is stored.layout(missing) is None
+        assert places.layout(columns) is places.layout(missing) is None
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpipgd import mpi
-from mpipgd.data import stored
+from mpipgd.data import places
 from mpipgd.data.make import make
 from mpipgd.data.piles import Piles
 from mpipgd.data.plan import Disjoint
@@ -24,8 +24,8 @@ LIMIT = {"memory_limit": "100KB"}
 @pytest.fixture(autouse=True)
 def small_too(monkeypatch):
     """Use rows where files are mapped though they are few."""
-    monkeypatch.setattr(stored, "LEAST", 0)
-    monkeypatch.setattr(stored, "BLOCK", 3000)
+    monkeypatch.setattr(places, "LEAST", 0)
+    monkeypatch.setattr(places, "BLOCK", 3000)
 
 
 KINDS = {

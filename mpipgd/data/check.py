@@ -148,6 +148,9 @@ def verify_finite(values, first_row, where):
     """Raise DataError that names the first NaN or infinity; values is 1-D or 2-D."""
     step = max(1, (1 << 18) // max(1, values[:1].size))
     for lo in range(0, len(values), step):
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(values[lo : lo + step].sum()):  # twice as fast
+                continue
         finite = np.isfinite(values[lo : lo + step])
         if not finite.all():
             bad = np.argwhere(~finite)[0]

@@ -13,7 +13,7 @@ from .layout import PARTS, Header
 from .piled import PIECE, Piled, fitting
 from .plan import share
 from .reader import Reader
-from .rows import ready, slice_rows
+from .rows import Csr, ready, slice_rows
 from .standardize import from_moments, part_moments, standardize, statistics
 
 
@@ -68,7 +68,7 @@ def load(grid, source, plan, objective, options, *, clock):
     with mpi.together(grid.comm):
         rows = fitting(options, source, objective)
     made = _in_memory if rows is None else partial(_on_disk, rows=rows)
-    if options.split != "disjoint" and not source.header.sparse:
+    if options.split != "disjoint":
         made = _once_a_node
     found = made(grid, source, objective, needed, options.standardize)
     clock.read = perf_counter() - began
@@ -97,29 +97,57 @@ def _in_memory(grid, source, objective, needed, standardized, there=(), own=None
 
 
 def _once_a_node(grid, source, objective, needed, standardized):
-    """All ranks need all training rows: those of a node share them, dense ones."""
+    """All ranks need all training rows: those of a node share them."""
+    windows = []
+
+    def free():
+        for window in windows:
+            window.free()
+
     (_, shares), test = needed.pop("train"), needed
-    n, node, header = source.rows["train"], grid.node, source.header
-    lo, hi = share(n, node.size, node.rank)
-    X = mpi.Window(node, (n, header.n_features + objective.intercept), objective.dtype)
-    y = mpi.Window(node, (n,), header.y_dtype)
+    read = _sparse_together if source.header.sparse else _dense_together
     try:
-        with mpi.freeing(y):
-            with mpi.together(grid.comm):
-                X.array[lo:hi] = 1  # the last column stays so
-                y.array[lo:hi] = source.read("train", lo, hi, out=X.array[lo:hi])[1]
-            X.meet()
-            y.meet()
-            parts = {"train": Part(X.array, y.array.copy(), 0, [*shares])}
-        own = slice(lo, hi)
+        X, y, own = read(grid, source, objective, windows)
+        parts = {"train": Part(X, y, 0, [*shares])}
         made = _in_memory(grid, source, objective, test, standardized, parts, own)
     except Refusal as refusal:
         if refusal.agreed:
-            X.free()
+            free()
         raise
-    X.meet()
-    made.free = X.free
+    for window in windows:
+        window.meet()
+    made.free = free
     return made
+
+
+def _dense_together(grid, source, objective, windows):
+    """Return X and y that a node's ranks have read in parts, and this rank's part."""
+    node, header, n = grid.node, source.header, source.rows["train"]
+    for shape, dtype in (
+        ((n, header.n_features + objective.intercept), objective.dtype),
+        (n, header.y_dtype),
+    ):
+        windows.append(mpi.Window(node, shape, dtype))
+    X, y = (window.array for window in windows)
+    own = slice(*share(n, node.size, node.rank))
+    with mpi.together(grid.comm):
+        y[own] = source.read("train", own.start, own.stop, out=X[own])[1]
+    for window in windows:
+        window.meet()
+    return X, y, own
+
+
+def _sparse_together(grid, source, objective, windows):
+    """The same for sparse rows, which need not be standardised."""
+    node, n = grid.node, source.rows["train"]
+    with mpi.together(grid.comm):
+        mine, y = read_rows(source, "train", *share(n, node.size, node.rank), objective)
+    ends = mine.indptr[1:] + sum(node.allgather(mine.data.size)[: node.rank])
+    for each in (mine.data, mine.indices, ends, y):
+        windows.append(mpi.beside(node, each))
+    data, indices, ends, y = (window.array for window in windows)
+    indptr = np.concatenate([np.zeros(1, ends.dtype), ends])
+    return Csr(data, indices, indptr, mine.width), y, None
 
 
 def _on_disk(grid, source, objective, needed, standardized, *, rows):
@@ -165,5 +193,5 @@ def read_rows(source, name, lo, hi, objective):
         X, y = source.read(name, lo, hi)
         return ready(X, objective), y
     shape = hi - lo, source.header.n_features + objective.intercept
-    X = np.ones(shape, objective.dtype)  # the last column stays so
+    X = np.empty(shape, objective.dtype)
     return X, source.read(name, lo, hi, out=X)[1]

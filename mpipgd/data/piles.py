@@ -40,15 +40,16 @@ class Piles:
 
     def of(self, worker):
         """Return the piles of a worker in an epoch."""
-        cuts, found, s = self.plan.cuts(worker).tolist(), [], 0
+        cuts, found, s = self.plan.cuts(worker), [], 0
         while s < self.plan.steps:
-            first, s = cuts[s], s + 1
-            while s < self.plan.steps and cuts[s + 1] - first <= self.rows:
-                s += 1
-            part = self.rows if cuts[s] - first <= self.rows else self.part
-            for lo in range(first, cuts[s], part):
-                found.append(Pile(lo, min(lo + part, cuts[s]), s))
-            if first == cuts[s]:  # a step without rows
+            first = int(cuts[s])
+            fitting = int(np.searchsorted(cuts, first + self.rows, side="right")) - 1
+            s = max(s + 1, fitting)
+            last = int(cuts[s])
+            part = self.rows if last - first <= self.rows else self.part
+            for lo in range(first, last, part):
+                found.append(Pile(lo, min(lo + part, last), s))
+            if first == last:  # a step without rows
                 found.append(Pile(first, first, s))
         return found
 

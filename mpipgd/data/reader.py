@@ -22,7 +22,7 @@ from .standardize import standardize
 
 
 class Buffer:
-    """Memory for (rows, width) features, shared with a helper, once it is needed.
+    """Memory for (rows, width) features, once it is needed.
 
     Or a turn to hold rows as they are stored: they are let go of at the next turn.
     """
@@ -33,13 +33,18 @@ class Buffer:
 
     @cached_property
     def X(self):
-        """The features (rows, width), with a last column of ones."""
-        size = max(1, self.shape[0] * self.shape[1] * self.dtype.itemsize)
-        self.handle = os.memfd_create("mpipgd")
-        os.ftruncate(self.handle, size)
-        X = matrix(mmap.mmap(self.handle, size), *self.shape, self.dtype)
-        X[:, -1] = 1  # where the objective wants one; else it is overwritten
-        return X
+        """The features (rows, width)."""
+        return np.empty(self.shape, self.dtype)
+
+    def share(self):
+        """Let a helper write there, by the path that is returned."""
+        if self.handle is None:
+            size = max(1, self.shape[0] * self.shape[1] * self.dtype.itemsize)
+            self.handle = os.memfd_create("mpipgd")
+            os.ftruncate(self.handle, size)
+            memory = mmap.mmap(self.handle, size)
+            self.X = matrix(memory, *self.shape, self.dtype)
+        return f"/proc/{os.getpid()}/fd/{self.handle}"
 
     def release(self):
         """Let go of the rows it held."""
@@ -120,6 +125,8 @@ class Reader:
     def _dense(self, part, spans, buffer):
         """Return rows that are brought into the buffer, and their y file by file."""
         at, targets, width = 0, [], self.source.header.n_features
+        if not all(self._direct(file, part) for file, _, _ in spans):
+            buffer.share()
         for file, a, b in spans:
             X, direct = buffer.X[at : at + b - a], self._direct(file, part)
             if direct:
@@ -158,8 +165,7 @@ class Reader:
         if self.helper is None:
             self.helper = start_helper()
         shape = (*buffer.shape, buffer.dtype.str)
-        path = f"/proc/{os.getpid()}/fd/{buffer.handle}"
-        request = path, shape, str(shard.path), shard.names, part, span, at
+        request = buffer.share(), shape, str(shard.path), shard.names, part, span, at
         print(json.dumps(request), file=self.helper.stdin, flush=True)
         answer = self.helper.stdout.readline()
         if not answer:

@@ -8,8 +8,9 @@ import numpy as np
 from ..errors import DataError
 from . import check
 from .layout import FORMAT, PARTS, Header, attribute, read_header, verify_header
+from .places import layout
 from .rows import Csr
-from .stored import Direct, damage, layout
+from .stored import Direct, damage
 from .targets import MOST_CLASSES
 
 NAMES = {part: (f"{part}/X", f"{part}/y") for part in PARTS}
@@ -138,7 +139,7 @@ class Shard:
         return labels
 
     def read_dense(self, part, a, b, out):
-        """Read rows a … b-1 of X into the first d columns of `out`, (b-a, ≥ d)."""
+        """Read rows a … b-1 of X into `out` (b-a, ≥ d); columns behind become ones."""
         X, name = self.parts[part][0], self.names[part][0]
         direct = self.direct(part)
         if direct and direct.layout.dtype == out.dtype:
@@ -146,6 +147,7 @@ class Shard:
             return
         with self._damage(name, X, a, b):
             X.read_direct(out, np.s_[a:b], np.s_[: b - a, : X.shape[1]])
+        out[:, X.shape[1] :] = 1
 
     def read_csr(self, part, a, b, dtype):
         """Return rows a … b-1 of a sparse X as Csr, its structure verified."""

@@ -103,7 +103,7 @@ class Source:
         """Return (X, y) of the rows lo … hi-1 of a part, over all files.
 
         X: (hi-lo, d) of the header's dtype, or Csr; `out`, (hi-lo, ≥ d) and contiguous,
-        receives X in its first d columns. y: float64, or int64 class numbers.
+        receives X, and ones behind it. y: float64, or int64 class numbers.
         Raises DataError for damage and, unless `finite` is False, NaN and infinity.
         """
         width, sparse = self.header.n_features, self.header.sparse
