@@ -15,7 +15,6 @@ from ..errors import DataError
 from ..jit import compiled
 from . import check
 from .checksum import intact
-from .places import CHECKSUM
 
 FETCH = getattr(mmap, "MADV_POPULATE_READ", 22)  # Linux 5.14: fails, never kills
 PIECE = 4 << 20  # bytes that are copied at once

@@ -94,6 +94,8 @@ class Many:
         W, G = self._matrix(w), self._matrix(out)
         if isinstance(X, Csr):
             return self._sparse.outputs_gradient(W, X[:3], y, rows, G, self._code)
+        if self.models[0].compiled and X.flags.c_contiguous:
+            return self._dense.gradient(W, X, y, rows, G, self._code)
         n, total = len(y) if rows is None else len(rows), 0.0
         block = max(16, BLOCK_BYTES // max(1, X.itemsize * X.shape[1]))
         G[...] = 0
@@ -134,10 +136,10 @@ class Many:
         return self.models[k], self._matrix(w)[:, k].copy()
 
     def warm(self, X, y):
-        """Compile what a run over sparse rows calls, by calling it on no rows."""
-        w = self.init(None)
-        none = np.empty(0, np.int64)
-        self.gradient(w, X, y, none, np.empty_like(w))
+        """Compile what a run over such X and y calls, by calling it on no rows."""
+        w, out = self.init(None), self.init(None)
+        self.gradient(w, X, y, np.empty(0, np.int64), out)
+        self.gradient(w, matrix.slice_rows(X, 0, 0), y[:0], None, out)
         self.tally(w, matrix.slice_rows(X, 0, 0), y[:0])
 
     def _matrix(self, w):
@@ -146,6 +148,12 @@ class Many:
     @cached_property
     def _code(self):
         return self.models[0]._code
+
+    @cached_property
+    def _dense(self):
+        from . import products
+
+        return products
 
     @cached_property
     def _sparse(self):

@@ -17,10 +17,10 @@ PLACE = ir.IntType(64)
 class Lanes:
     """Generates the code of a loop over `count` numbers, a vector at a time."""
 
-    def __init__(self, context, builder, dtype, count):
+    def __init__(self, context, builder, dtype, count, most=BYTES):
         self.builder, self.count = builder, count
         self.number, self.bytes = context.get_data_type(dtype), dtype.bitwidth // 8
-        self.most = BYTES // self.bytes
+        self.most = most // self.bytes
 
     def each(self, body, between=lambda lanes: None):
         """Generate body(lanes, place) in a loop, and once for every half vector left.

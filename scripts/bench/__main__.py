@@ -23,6 +23,7 @@ import measure
 ROOT = Path(__file__).resolve().parents[2]
 BENCHES = {  # name -> (module, ranks, one MPI is enough)
     "sgd": ("linear", 1, True),
+    "reading": ("linear", 1, True),
     "sparse": ("linear", 1, True),
     "average": ("linear", 2, False),
     "hogwild": ("linear", 2, False),

@@ -153,6 +153,15 @@ def network(comm):
             return timed(model.partial_fit, X, y)
 
     ours = run(path, comm, batch_size=100, epochs=1, **NETWORK)
-    sides = {"MLPClassifier, 2 threads": theirs, "mpipgd, 1 rank": ours}
+
+    def threaded(threads):
+        def side():
+            with threadpool_limits(threads):
+                return ours()
+
+        return side
+
+    sides = {"MLPClassifier, 2 threads": theirs}
+    sides |= {"mpipgd, 1 thread": threaded(1), "mpipgd, 2 threads": threaded(2)}
     label = "epoch of 784-256-10, batch 100"
-    yield Case(label, sides, tuple(sides)[0], ("mpipgd, 1 rank",), 1.8)
+    yield Case(label, sides, tuple(sides)[0], tuple(sides)[1:], 1.8)
