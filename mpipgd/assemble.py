@@ -10,6 +10,7 @@ import numpy as np
 from . import schedules
 from .data.load import Part
 from .data.piled import PiledBatches
+from .data.rows import Csr
 from .data.stream import Batches
 from .errors import UsageError
 from .sums import total
@@ -51,6 +52,8 @@ def assemble(options, grid, plan, objective, train, clock):
     part = vectors.slice if vectors.apart else slice(None)
     descent = optimizer(options, objective, rate, part)
     fast = plain_sgd(options) and objective.compiled
+    if options.average_from is not None and isinstance(train.X, Csr):
+        fast = fast and objective.averages_sparse
     args = options, grid, plan, steps, weights, descent, vectors, fast, train
     with contextlib.ExitStack() as stack:
         stack.callback(vectors.free)  # where the recipe refuses
@@ -84,7 +87,9 @@ def summing(options, grid, objective, clock):
         objective.dtype,
         reduction=options.reduction,
         compiled=objective.compiled,
-        apart=options.strategy == "sync" and not options.clip_norm,
+        apart=options.strategy == "sync"
+        and not options.clip_norm
+        and options.average_from is None,
     )
 
 

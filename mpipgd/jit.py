@@ -11,5 +11,8 @@ SUMS = {"reassoc", "contract"}
 
 compiled = njit(**HOW, fastmath=SUMS)
 
+# into the caller, where a call would take as long as what it does
+inlined = njit(**HOW, fastmath=SUMS, inline="always")
+
 # without counting references to arrays, which is atomic: where no array is made
 bare = njit(**HOW, fastmath=SUMS, _nrt=False)

@@ -135,6 +135,12 @@ class Train:
     fraction: float = _workers(
         0.5, "share of the rows that a worker samples (split sample)", low=0, high=1
     )
+    average_from: float | None = _workers(
+        None,
+        "epochs after which the model is the mean of the weights after each step "
+        "(averaged SGD; sync)",
+        low=0,
+    )
     n_sync: int = _workers(
         10,
         "averagings of the whole run, the last one included (average)",
@@ -225,6 +231,14 @@ class Train:
             check(each, getattr(self, each.name))
         if self.memory_limit is not None:
             bytes_in(self.memory_limit)
+        how = f"{self.strategy}, {self.optimizer}"
+        if self.average_from is not None and (
+            "sync" != self.strategy or "lbfgs" in how
+        ):
+            raise UsageError(
+                "--average-from takes --strategy sync, and an --optimizer that takes "
+                f"steps; found {how}"
+            )
         every = self.checkpoint_every.removesuffix("s")
         if not every.isdecimal() or int(every) < 1:
             raise UsageError(

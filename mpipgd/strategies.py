@@ -1,6 +1,7 @@
 """The strategies: each a recipe name -> (transform, store), in one table."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from .exchange import each_mean, mean, mean_slice
 from .stores.gossip import Gossip
 from .stores.hogwild import Hogwild
+from .stores.mean import Mean
 from .stores.one import One
 from .stores.replicas import Elastic, Replicas
 from .stores.servers import Servers
@@ -40,13 +42,18 @@ class Parts:
 
 
 def sync(parts):
-    """every step takes the mean gradient of all workers (synchronous SGD)"""
+    """every step takes the mean gradient of all workers (synchronous SGD); with
+    --average-from the model is the mean over the steps"""
     if parts.total.apart:
         store = Sliced(parts.weights, parts.total, parts.plan.steps)
         part_of_mean = mean_slice(parts.total, parts.plan.totals())
         return store.sliced(chain(part_of_mean, parts.optimizer)), store
     average_gradient = mean(parts.total, parts.plan.totals())
-    store = One(parts.weights, alone=parts.plan.workers == 1)
+    store, alone = One, parts.plan.workers == 1
+    if parts.options.average_from is not None:
+        first = round(parts.options.average_from * parts.plan.steps)
+        store = partial(Mean, first=first)
+    store = store(parts.weights, alone=alone)
     return chain(average_gradient, parts.optimizer), store
 
 

@@ -16,6 +16,7 @@ MODELS = {
     "softmax": {"model": "linear"},
     "mlp": {"model": "mlp", "hidden": (16,), "activation": "tanh"},
 }
+LARGE = {"model": "mlp", "hidden": (200,)}  # enough weights for slices
 VARIANTS = [
     {"strategy": strategy, **MODELS[model]}
     for strategy in ("sync", "average", "oneshot")
@@ -33,6 +34,8 @@ VARIANTS = [
     {"strategy": "average", "outer_momentum": 0.9, "outer_nesterov": True},
     {"strategy": "average", "sync_until": 99.0, "epochs": 2},
     {"strategy": "average", "n_sync": 4, "worker_scores": True, "workers": 5},
+    {"average_from": 0.5, "workers": 4},
+    {"average_from": 1.0, "optimizer": "adam", "lr": 0.01, **LARGE},
     {"strategy": "elastic", "optimizer": "momentum", "pull": 0.3, "lr": 0.01},
     {"strategy": "gossip", "topology": "torus", "workers": 12, **MODELS["mlp"]},
     {"strategy": "gossip", "topology": "complete", "workers": 5, "sync_every": 3},
@@ -43,7 +46,6 @@ VARIANTS += [
     for split in ("disjoint", "replicate", "sample")
     if split != "disjoint" or strategy in ("elastic", "gossip")
 ]
-LARGE = {"model": "mlp", "hidden": (200,)}  # enough weights for slices
 VARIANTS += [
     {**LARGE, "optimizer": "adam", "lr": 0.01, "alpha": (0.01,), "workers": 5},
     {**LARGE, "optimizer": "nesterov", "clip_weights": 0.3, "dtype": "float64"},

@@ -44,14 +44,14 @@ def _fitting(w, X, y, steps, strengths, loss):
         rows = sparse if isinstance(X, types.BaseTuple) else kernels
         softmax = rows.softmax_descend
         return lambda w, X, y, steps, strengths, loss: softmax(
-            w.reshape(-1, loss), X, y, steps, strengths
+            w.reshape(-1, loss), X, y, steps, strengths, (None, 0)
         )
     if isinstance(X, types.BaseTuple):
         return lambda w, X, y, steps, strengths, loss: sparse.descend(
-            w, X, y, steps, strengths, loss
+            w, X, y, steps, strengths, loss, (None, 0)
         )
     return lambda w, X, y, steps, strengths, loss: kernels.descend(
-        w, X, y, steps, strengths, loss
+        w, X, y, steps, strengths, loss, (None, 0)
     )
 
 

@@ -76,12 +76,19 @@ def soft(v, threshold):
 
 
 @compiled
-def move(w, g, scale, rate, alpha, beta):
+def move(w, g, scale, rate, strengths, mean):
     """w <- soft(w - rate (scale g + alpha w), rate beta), in place.
 
-    `alpha` and `beta` are None or one strength per weight.
+    `strengths` are (alpha, beta), either of them None or one per weight. `mean` is
+    (u, k): k times the change of w is added to u, unless that is None.
     """
-    scale, rate = w.dtype.type(scale), w.dtype.type(rate)
+    _move(w, g, (scale, rate), *strengths, *mean)
+
+
+@compiled
+def _move(w, g, factors, alpha, beta, u, k):
+    scale, rate = w.dtype.type(factors[0]), w.dtype.type(factors[1])
+    k = w.dtype.type(k)
     for j in range(w.size):
         step = scale * g[j]
         if alpha is not None:
@@ -89,7 +96,17 @@ def move(w, g, scale, rate, alpha, beta):
         v = w[j] - rate * step
         if beta is not None:
             v = soft(v, rate * beta[j])
+        if u is not None:
+            u[j] += k * (v - w[j])
         w[j] = v
+
+
+@compiled
+def move_along(w, r, X, i, u, k):
+    """w <- w + r x for row i of X, as `move` without penalties."""
+    add(w, r, X, i)
+    if u is not None:
+        add(u, k * r, X, i)
 
 
 @compiled
@@ -140,13 +157,14 @@ def stored_gradient(w, segment, y, scaling, out, loss):
 
 
 @compiled
-def descend(w, X, y, steps, strengths, loss):
+def descend(w, X, y, steps, strengths, loss, mean):
     """Take plain SGD steps: step s reads the rows order[cuts[s]:cuts[s + 1]].
 
-    `steps` is (order, cuts, rates), `strengths` (alpha, beta), either of them None.
+    `steps` is (order, cuts, rates), `strengths` (alpha, beta), either of them None;
+    `mean` as in `Linear.descend`.
     A step of one row needs no gradient vector: its row, scaled, is the gradient.
     """
-    (order, cuts, rates), (alpha, beta) = steps, strengths
+    (order, cuts, rates), (alpha, beta), (u, before) = steps, strengths, mean
     g = np.empty_like(w)
     for s in range(rates.size):
         lo, hi = cuts[s], cuts[s + 1]
@@ -155,16 +173,17 @@ def descend(w, X, y, steps, strengths, loss):
             prefetch_row(X, y, order[min(lo + AHEAD, order.size - 1)])
             r = slope(loss, dot(w, X, i), y[i])
             if alpha is None and beta is None:
-                add(w, -rates[s] * r, X, i)
+                move_along(w, -rates[s] * r, X, i, u, max(0, before + s))
             else:
-                move(w, X[i], r, rates[s], alpha, beta)
+                move(w, X[i], r, rates[s], strengths, (u, max(0, before + s)))
             continue
         g[:] = 0
         for k in range(lo, hi):
             i = order[k]
             prefetch_row(X, y, order[min(k + AHEAD, order.size - 1)])
             add(g, slope(loss, dot(w, X, i), y[i]), X, i)
-        move(w, g, 1.0 / max(1, hi - lo), rates[s], alpha, beta)
+        scale = 1.0 / max(1, hi - lo)
+        move(w, g, scale, rates[s], strengths, (u, max(0, before + s)))
 
 
 @compiled
@@ -185,9 +204,9 @@ def add_outer(G, x, z):
 
 
 @compiled
-def softmax_descend(W, X, y, steps, strengths):
+def softmax_descend(W, X, y, steps, strengths, mean):
     """Take plain SGD steps of softmax regression; `W` is (width, C)."""
-    (order, cuts, rates), (alpha, beta) = steps, strengths
+    (order, cuts, rates), (u, before) = steps, mean
     G, z = np.empty_like(W), np.empty_like(W[0])
     w, g = W.reshape(-1), G.reshape(-1)
     for s in range(rates.size):
@@ -197,4 +216,5 @@ def softmax_descend(W, X, y, steps, strengths):
             scores(W, X[i], z)
             softmax_residual(z, y[i])
             add_outer(G, X[i], z)
-        move(w, g, 1.0 / max(1, hi - lo), rates[s], alpha, beta)
+        scale = 1.0 / max(1, hi - lo)
+        move(w, g, scale, rates[s], strengths, (u, max(0, before + s)))

@@ -69,6 +69,19 @@ def settle(V, free, scale, owed, paid):
                 V[c, output] *= scale
 
 
+@bare
+def rebase(V, U, free, area, sums):
+    """Let the sum of iterates that is area v - u be n w - u, w = scale v; see `sparse`.
+
+    sums: (scale, n). Before the weights are settled.
+    """
+    if U is not None:
+        scale, n = sums
+        for c in range(V.shape[0] - free):
+            for output in range(V.shape[1]):
+                U[c, output] += (n * scale - area) * V[c, output]
+
+
 @compiled
 def shrunk(penalty, scale, owed, rate):
     """Return whether a step's penalties must be taken now, and s and U after it.
@@ -82,8 +95,10 @@ def shrunk(penalty, scale, owed, rate):
 
 
 @bare
-def shrink(V, penalty, rate, free, state):
-    """Settle, and then V <- (1 - rate alpha) V."""
-    scale, owed, paid = state
+def shrink(V, U, step, free, state):
+    """Settle, and then V <- (1 - rate alpha) V; with U, `rebase` for that too."""
+    ((alpha, _), rate), (scale, owed, paid, area, n) = step, state
+    factor = 1.0 - rate * alpha
+    rebase(V, U, free, area, (scale * factor, n))
     settle(V, free, scale, owed, paid)
-    settle(V, free, 1.0 - rate * penalty[0], 0.0, paid[:0])
+    settle(V, free, factor, 0.0, paid[:0])

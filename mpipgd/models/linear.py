@@ -115,14 +115,15 @@ class Linear:
         matrix.transposed_product(X, r, self._matrix(out))
         return float(loss.value(p, y, self.epsilon).sum(dtype=np.float64))
 
-    def descend(self, w, X, y, order, cuts, rates, share=None):
+    def descend(self, w, X, y, order, cuts, rates, share=None, mean=(None, 0)):
         """Take many plain SGD steps on `w` in place; needs `compiled`.
 
         Step s reads the rows order[cuts[s]:cuts[s + 1]]; with their mean gradient g,
         w <- w - rates[s] (g + alpha w), then soft-thresholded at rates[s] beta. The
         bits do not depend on how a run of steps is cut into calls, see `grain`.
         `order` and `cuts` (steps + 1,) are int64, `rates` (steps,) float64. With
-        `share` the steps are folded into a shared vector: see `folds.descend`.
+        `share` the steps are folded into a shared vector: see `folds.descend`. With
+        `mean`, (u, k), u <- u + max(0, k + s) Δ for the change Δ of w in step s.
         """
         kernels, entries = self._dense, X
         if isinstance(X, Csr):
@@ -132,9 +133,14 @@ class Linear:
             loss = self.n_outputs if self.loss == "softmax" else self._code
             self._folds.descend(w, entries, y, steps, strengths, loss, share)
         elif self.loss == "softmax":
-            kernels.softmax_descend(self._matrix(w), entries, y, steps, strengths)
+            kernels.softmax_descend(self._matrix(w), entries, y, steps, strengths, mean)
         else:
-            kernels.descend(w, entries, y, steps, strengths, self._code)
+            kernels.descend(w, entries, y, steps, strengths, self._code, mean)
+
+    @property
+    def averages_sparse(self):
+        """Can `descend` keep the mean over steps on sparse rows?"""
+        return self.beta is None and self.loss != "softmax"
 
     def grain(self, X, batch_size):
         """Return how many steps of an epoch one call of `descend` must take at once.

@@ -8,7 +8,7 @@ rows need is fetched ahead: where a row lies first, and then the row.
 
 import numpy as np
 
-from ..jit import bare, compiled
+from ..jit import bare, compiled, inlined
 from . import lazy
 from .ahead import AHEAD, prefetch
 from .kernels import SOFTMAX, slope, softmax_residual, value
@@ -82,52 +82,78 @@ def gradient(w, X, y, rows, out, loss):
 
 
 @compiled
-def descend(w, X, y, steps, strengths, loss):
+def descend(w, X, y, steps, strengths, loss, mean):
     """Take plain SGD steps, as `kernels.descend`.
 
-    All slopes of a step come before its first change of a weight.
+    All slopes of a step come before its first change of a weight. With a mean there
+    is no l1 penalty.
     """
     V, slopes = w.reshape(-1, 1), np.empty(largest_batch(steps[1]))
     state = lazy.begin(V, *strengths)
-    _descend(w, X, y, steps, loss, (V, state, slopes))
+    _descend(w, X, y, steps, loss, (V, state, slopes), column(mean[0]), mean[1])
 
 
-# One body, as calls would take as long as a row's arithmetic. Unsigned numbers of
-# entries spare the question whether they count from the end.
+@compiled
+def column(u):
+    """Return a vector as a matrix of one column; None as None."""
+    return None if u is None else u.reshape(-1, 1)
+
+
+@inlined
+def _product(w, x, c):
+    """Return x · w for the values x in the columns c."""
+    p = 0.0
+    for e in range(np.uint64(x.size)):
+        p += x[e] * w[c[e]]
+    return p
+
+
+@inlined
+def _change(w, U, factors, x, c):
+    """Add a row, times each of two factors, to w and u."""
+    for e in range(np.uint64(x.size)):
+        w[c[e]] += factors[0] * x[e]
+        if U is not None:
+            U[c[e], 0] += factors[1] * x[e]
+
+
+# Unsigned numbers of entries spare the question whether they count from the end. The
+# sum of the iterates so far is `area` v - u, for v counts as often as the factors s of
+# w = s v add up to; without a penalty, and for the intercept, `area` is their number.
 @bare
-def _descend(w, X, y, steps, loss, memory):
+def _descend(w, X, y, steps, loss, memory, U, before):
     (order, cuts, rates), (V, (penalty, free, paid), slopes) = steps, memory
     values, columns, indptr = X
-    scale, owed = 1.0, 0.0
+    scale, owed, area = 1.0, 0.0, float(max(0, before))
     for s in range(rates.size):
+        many = max(0, before + s)
         batch = order[cuts[s] : cuts[s + 1]]
         for k in range(batch.size):
             fetch(X, y, order, cuts[s] + k)
             lo, hi = indptr[batch[k]], indptr[batch[k] + 1]
-            x, c, p = values[lo:hi], columns[lo:hi], 0.0
-            n, end = np.uint64(x.size - free), np.uint64(x.size)
+            mid = hi - free
             if paid.size:
-                lazy.pay(V, c[:n], owed, paid)
-            for e in range(n):
-                p += x[e] * w[c[e]]
-            p *= scale
-            for e in range(n, end):
-                p += x[e] * w[c[e]]
+                lazy.pay(V, columns[lo:mid], owed, paid)
+            p = scale * _product(w, values[lo:mid], columns[lo:mid])
+            p += _product(w, values[mid:hi], columns[mid:hi])
             slopes[k] = slope(loss, p, y[batch[k]])
         now, after = lazy.shrunk(penalty, scale, owed, rates[s])
         if now:
-            lazy.shrink(V, penalty, rates[s], free, (scale, owed, paid))
+            state = scale, owed, paid, area, many
+            lazy.shrink(V, U, (penalty, rates[s]), free, state)
+            area = float(many)
         scale, owed = after
         for k in range(batch.size):
             r = -rates[s] / batch.size * slopes[k]
             if r != 0.0:
-                lo, hi = indptr[batch[k]], indptr[batch[k] + 1]
-                x, c = values[lo:hi], columns[lo:hi]
-                n, end = np.uint64(x.size - free), np.uint64(x.size)
-                for e in range(n):
-                    w[c[e]] += r / scale * x[e]
-                for e in range(n, end):
-                    w[c[e]] += r * x[e]
+                lo, mid = indptr[batch[k]], indptr[batch[k] + 1] - free
+                q = r / scale
+                _change(w, U, (q, area * q), values[lo:mid], columns[lo:mid])
+                hi = mid + free
+                _change(w, U, (r, many * r), values[mid:hi], columns[mid:hi])
+        if before + s >= 0:
+            area += scale
+    lazy.rebase(V, U, free, area, (scale, max(0, before + rates.size)))
     lazy.settle(V, free, scale, owed, paid)
 
 
@@ -177,8 +203,8 @@ def outputs_gradient(W, X, y, rows, G, loss):
 
 
 @compiled
-def softmax_descend(W, X, y, steps, strengths):
-    """Take plain SGD steps of softmax regression; `W` is (width, C)."""
+def softmax_descend(W, X, y, steps, strengths, mean):
+    """Take plain SGD steps of softmax regression, without a mean; `W` is (width, C)."""
     residuals = np.empty((largest_batch(steps[1]), W.shape[1]), W.dtype)
     _softmax_descend(X, y, steps, (W, lazy.begin(W, *strengths), residuals))
 
@@ -199,7 +225,7 @@ def _softmax_descend(X, y, steps, memory):
             softmax_residual(z, y[batch[k]])
         now, after = lazy.shrunk(penalty, scale, owed, rates[s])
         if now:
-            lazy.shrink(W, penalty, rates[s], free, (scale, owed, paid))
+            lazy.shrink(W, None, (penalty, rates[s]), free, (scale, owed, paid, 0.0, 0))
         scale, owed = after
         for k in range(batch.size):
             r, (x, rest) = -rates[s] / batch.size, row(X, batch[k], free)
