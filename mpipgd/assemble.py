@@ -80,17 +80,18 @@ def batched(objective, plan, train, grid, clock, sums):
 
 def summing(options, grid, objective, clock):
     """Return the sum over the workers; in slices where all can be done on slices."""
-    return total(
+    whole = options.clip_norm or options.many or options.average_from is not None
+    vectors = total(
         grid,
         clock,
         objective.size,
         objective.dtype,
         reduction=options.reduction,
         compiled=objective.compiled,
-        apart=options.strategy == "sync"
-        and not options.clip_norm
-        and options.average_from is None,
+        apart=options.strategy == "sync" and not whole,
     )
+    vectors.columns = len(objective.points) if options.many else 1
+    return vectors
 
 
 def warmed(objective, train, taken):

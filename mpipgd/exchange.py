@@ -34,7 +34,7 @@ def mean(total, counts):
     def mean_of(gradient, n, t, epoch):
         g = total(gradient)
         g /= n
-        finite(g.dot(g), t, epoch)
+        finite(total.squares(g), t, epoch)
         return g[None]
 
     return _by_step(counts, mean_of)

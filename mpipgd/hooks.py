@@ -102,7 +102,8 @@ class Poll:
         scene, limit = self.scene, self.scene.options.time_limit
         elapsed = scene.clock.now() - self.polled
         late = limit is not None and scene.clock.now() >= limit
-        lost = not np.isfinite(np.sum(scene.parts.store.pull()))
+        squares = map(scene.parts.total.squares, scene.parts.store.pull())
+        lost = not np.isfinite(sum(squares))
         signal, late, lost, elapsed = mpi.largest(
             scene.grid.comm, [len(launch.requested), late, lost, elapsed]
         )

@@ -20,11 +20,19 @@ class Sum:
     """
 
     apart = False  # does a rank get a slice of it only? see `Windowed`
+    columns = 1  # of the vector, as a matrix: models that are apart, see `squares`
 
     def __init__(self, grid, clock):
         self.grid, self.clock = grid, clock
         self.nodes = grid.nodes_of[grid.comm.rank]
         self.counts = [len(nodes) for nodes in grid.nodes_of]
+
+    def squares(self, vector):
+        """Return Σ v²: finite where all of a model is finite, of any of the models."""
+        if self.columns == 1:
+            return vector.dot(vector)
+        each = np.square(vector.reshape(-1, self.columns)).sum(axis=0)
+        return np.fmin.reduce(each)
 
     def partials(self, rows):
         """Yield this rank's nodes of the tree, each summed over its workers' rows."""

@@ -5,7 +5,7 @@ import pytest
 
 from mpipgd import model, mpi
 from mpipgd.data.make import make
-from mpipgd.errors import UsageError
+from mpipgd.errors import Diverged, UsageError
 from mpipgd.models.many import settings
 from mpipgd.run import train
 
@@ -58,6 +58,24 @@ def test_each_is_a_run_of_its_own(
             if k == together["best"] and comm.rank == 0:
                 kept, own = (model.read(folder / n) for n in ("many", run))
                 np.testing.assert_allclose(kept.weights, own.weights, atol=1e-9)
+    agree(True, comm)
+
+
+@pytest.mark.parametrize("strategy", ["sync", "average", "elastic", "gossip"])
+@pytest.mark.parametrize("density", [1.0, 0.3])
+def test_one_that_diverges_leaves_the_others(
+    comm, folder, data, agree, no_pictures, strategy, density
+):
+    path = data("squared", density)
+    known = {"workers": 3, "epochs": 30, "strategy": strategy, "sync_every": 5}
+    many = train(options(path, folder / "many", many="lr=1e6,0.01", **known), comm=comm)
+    alone = train(options(path, folder / "one", lr=0.01, **known), comm=comm)
+    if alone:
+        assert not np.isfinite(many["many"][0]["loss"])
+        assert many["best"] == 1
+        assert many["loss"] == pytest.approx(alone["loss"], rel=1e-8)
+    with pytest.raises(Diverged):
+        train(options(path, folder / "none", many="lr=1e6,1e7", **known), comm=comm)
     agree(True, comm)
 
 

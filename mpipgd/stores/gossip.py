@@ -89,5 +89,5 @@ class Gossip(Replicas):
 
     def consensus(self, step):
         mean = self.total(self.weights.copy()) / self.total.grid.workers
-        finite(mean.dot(mean), step - 1, self.plan.steps, "model")
+        finite(self.total.squares(mean), step - 1, self.plan.steps, "model")
         return mean

@@ -125,7 +125,7 @@ class Hogwild(One):
             rows = self.plan.sizes.astype(vector.dtype)
             mine = vector * rows[grid.first : grid.last, None]
             vector = self.total(mine) / rows.sum()
-        finite(vector.dot(vector), step - 1, self.plan.steps, "model")
+        finite(self.total.squares(vector), step - 1, self.plan.steps, "model")
         return vector
 
     def alike(self):

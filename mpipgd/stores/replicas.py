@@ -60,7 +60,7 @@ class Replicas(One):
         rows //= max(1, np.gcd.reduce(rows))  # equal workers: a plain mean, exactly
         mine = rows[grid.first : grid.last, None].astype(self.weights.dtype)
         mean = self.total(self.weights * mine) / self.weights.dtype.type(rows.sum())
-        finite(mean.dot(mean), step - 1, self.plan.steps, "model")
+        finite(self.total.squares(mean), step - 1, self.plan.steps, "model")
         return mean
 
     def consensus(self, step):

@@ -136,7 +136,7 @@ class Servers(One):
         vector = np.empty_like(self.local)
         self._read(vector)
         self.vector.meet()
-        finite(vector.dot(vector), step - 1, self.plan.steps, "model")
+        finite(self.total.squares(vector), step - 1, self.plan.steps, "model")
         return vector
 
     def alike(self):
