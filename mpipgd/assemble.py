@@ -94,9 +94,12 @@ def summing(options, grid, objective, clock):
     return vectors
 
 
-def warmed(objective, train, taken):
+def warmed(objective, train, taken=None):
     """Call the compiled passes of a run on no rows."""
     objective.warm(train.X, train.y)
+    if getattr(train, "stored", None):
+        w = np.zeros(objective.size, objective.dtype)
+        objective.gradient(w, train.stored, train.y, None, np.empty_like(w))
     if taken:
         w, none = np.zeros(objective.size, objective.dtype), np.empty(0, np.int64)
         taken(w, train.X, train.y, none, np.zeros(1, np.int64), np.empty(0))

@@ -1,8 +1,10 @@
 """A descent over all rows at once: the whole of a run, or its finish (`--then`)."""
 
+from functools import partial
+
 import numpy as np
 
-from .assemble import Assembly
+from .assemble import Assembly, warmed
 from .errors import UsageError
 from .lbfgs import Lbfgs, over_all_rows
 from .stores.one import One
@@ -59,7 +61,7 @@ def finishing(options, grid, plan, objective, data, clock, weights):
         store=store,
         descend=descend,
         total=summed,
-        warm=lambda: objective.warm(data.train.X, data.train.y),
+        warm=partial(warmed, objective, data.train),
         whole=lambda step: step,
         method=method,
     )

@@ -133,8 +133,10 @@ def test_resumed_is_straight_on(comm, folder, agree, no_pictures, way):
     agree(same, comm)
 
 
-def test_a_damaged_block_ends_all_ranks(tmp_path):
-    path = made(mpi.alone(), tmp_path, "chunked")
+@pytest.mark.parametrize("rows", [700, 20_000], ids=["decoded", "mapped"])
+def test_a_damaged_block_ends_all_ranks(tmp_path, rows):
+    path = tmp_path / "data.h5"
+    make(mpi.alone(), "regression", str(path), rows=rows, features=20)
     with h5py.File(path) as file:
         where = file["train/X"].id.get_chunk_info(0).byte_offset
     with open(path, "r+b") as file:

@@ -102,6 +102,14 @@ def _verify_size(dataset, where):
         )
 
 
+def damage(path, name, lo, hi):
+    """Return the error that names rows lo … hi-1 as damaged."""
+    return DataError(
+        f"{path}: {name} cannot be read at rows {lo} … {hi - 1}: "
+        "the checksum does not match or the file is damaged"
+    )
+
+
 def verify_pair(X, y, names, path):
     """Raise DataError where X and y differ in length; X may be a sparse group."""
     rows = X.shape[0] if isinstance(X, h5py.Dataset) else int(X.attrs["shape"][0])

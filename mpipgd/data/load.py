@@ -59,6 +59,7 @@ def load(grid, source, plan, objective, options, *, clock):
 
     Test rows are cut evenly over the workers, so that scores too depend on those alone.
     """
+    _warm(grid, source, objective)
     began = perf_counter()
     hosted = range(grid.first, grid.last)
     needed = {"train": (plan.span(grid.first, grid.last), map(plan.share, hosted))}
@@ -73,6 +74,16 @@ def load(grid, source, plan, objective, options, *, clock):
     found = made(grid, source, objective, needed, options.standardize)
     clock.read = perf_counter() - began
     return found
+
+
+def _warm(grid, source, objective):
+    """Compile what reads large dense files, one rank of a node before the others."""
+    with mpi.together(grid.comm):
+        direct = not source.header.sparse and source.open(0).direct("train")
+    if direct:
+        from .stored import warm
+
+        mpi.first_alone(grid.node, partial(warm, objective.dtype))
 
 
 def _in_memory(grid, source, objective, needed, standardized, there=(), own=None):

@@ -61,6 +61,7 @@ class Piled:
             zero = np.zeros(1, np.int64)
             self.X = Csr(np.empty(0, objective.dtype), none, zero, width)
         self.y = objective.targets(np.empty(0, header.y_dtype))
+        self.stored = reader.nothing_stored()
 
     def pieces(self, i, *, stored=False):
         """Yield X and y of the i-th hosted worker's share, piece by piece.

@@ -118,9 +118,18 @@ class Reader:
             buffer.held.append((direct, a, b))
             segments.append(direct.take(a, b))
             targets.append(self._targets(file, part, a, b))
+        return Stored(segments, self.scaling or self._no_scaling()), targets
+
+    def _no_scaling(self):
         d, dtype = self.source.header.n_features, self.objective.dtype
-        none = np.zeros(d, dtype), np.ones(d, dtype)
-        return Stored(segments, self.scaling or none), targets
+        return np.zeros(d, dtype), np.ones(d, dtype)
+
+    def nothing_stored(self):
+        """Return no rows as they would be stored, or None where they never are."""
+        if not getattr(self.objective, "takes_stored", False):
+            return None
+        segment = np.frombuffer(b"", np.uint8), np.empty((0, 2), np.int64)
+        return Stored([segment], self._no_scaling())
 
     def _dense(self, part, spans, buffer):
         """Return rows that are brought into the buffer, and their y file by file."""

@@ -10,7 +10,6 @@ from . import check
 from .layout import FORMAT, PARTS, Header, attribute, read_header, verify_header
 from .places import layout
 from .rows import Csr
-from .stored import Direct, damage
 from .targets import MOST_CLASSES
 
 NAMES = {part: (f"{part}/X", f"{part}/y") for part in PARTS}
@@ -49,10 +48,15 @@ class Shard:
     def direct(self, part):
         """Return the `Direct` that maps a part's X, or None where HDF5 must read it."""
         if part not in self._directs:
-            X, name = self.parts[part][0], self.names[part][0]
+            X, name = self.parts.get(part, (None,))[0], self.names[part][0]
             found = isinstance(X, h5py.Dataset) and layout(X)
-            self._directs[part] = Direct(self.path, name, found) if found else None
+            self._directs[part] = self._mapped(name, found) if found else None
         return self._directs[part]
+
+    def _mapped(self, name, found):
+        from .stored import Direct  # it takes its time, as numba does
+
+        return Direct(self.path, name, found)
 
     def close(self):
         """Close the file."""
@@ -180,7 +184,7 @@ class Shard:
             yield
         except (OSError, RuntimeError) as error:
             lo, hi = _bad_chunk(dataset, lo, hi)
-            raise damage(self.path, name, lo, hi) from error
+            raise check.damage(self.path, name, lo, hi) from error
 
 
 def _bad_chunk(dataset, lo, hi):

@@ -72,7 +72,7 @@ class Direct:
             bad = damaged(self.bytes, places, where.rows * where.row)
             if bad >= 0:
                 lo = first + bad * where.rows
-                raise damage(self.path, self.name, lo, lo + int(counts[bad]))
+                raise check.damage(self.path, self.name, lo, lo + int(counts[bad]))
         if not finite(self.bytes, spans, where.row, np.empty(0, where.dtype)):
             for at, rows in spans.tolist():
                 some = self.bytes[at : at + rows * where.row].view(where.dtype)
@@ -96,12 +96,15 @@ class Direct:
             self.release(lo, hi)
 
 
-def damage(path, name, lo, hi):
-    """Return the error that names rows lo … hi-1 as damaged."""
-    return DataError(
-        f"{path}: {name} cannot be read at rows {lo} … {hi - 1}: "
-        "the checksum does not match or the file is damaged"
-    )
+def warm(dtype):
+    """Compile, or load, what reads rows of a type, by calling it on no rows."""
+    data, none = np.frombuffer(b"", np.uint8), np.empty(0, np.int64)
+    spans, out, row = none.reshape(0, 2), np.empty((0, 1), dtype), np.empty(0, dtype)
+    touch(data, none, none)
+    damaged(data, none, 0)
+    finite(data, spans, 1, row)
+    for scaling in (None, (row, row)):
+        bring(data, spans, 1, scaling, out)
 
 
 def _pages(places, ends):
