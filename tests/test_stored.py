@@ -125,6 +125,9 @@ def test_a_file_cut_short_is_refused(tmp_path, way):
         file.truncate(20000)
     with pytest.raises(DataError, match="x.h5 cannot be read"):
         direct.take(3000, 5000)
+    direct.good[:] = True  # as if it was read before
+    with pytest.raises(DataError, match="it ends too early"):
+        direct.take(3000, 5000)
     shorter = stored.Direct(path, "X", direct.layout)
     with pytest.raises(DataError, match="it ends too early"):
         shorter.take(3000, 5000)
@@ -151,6 +154,12 @@ def test_older_systems_read_the_same(tmp_path, monkeypatch, way):
 )
 def test_what_must_be_decoded_is_left_to_hdf5(tmp_path, X, more):
     assert kept(tmp_path / "x.h5", X, **more) is None
+
+
+def test_a_file_behind_a_block_of_its_own_is_left_to_hdf5(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w", userblock_size=512) as file:
+        whole = file.create_dataset("whole", data=np.ones((50, 4)))
+        assert places.layout(whole) is None
 
 
 def test_chunks_of_columns_or_missing_ones_are_left_to_hdf5(tmp_path):

@@ -40,7 +40,7 @@ class Layout:
 def layout(dataset):
     """Return the `Layout` of a dataset, or None where only HDF5 can read it."""
     native = dataset.dtype.isnative and dataset.dtype.kind == "f"
-    if not native or dataset.nbytes < LEAST:
+    if not native or dataset.nbytes < LEAST or dataset.file.userblock_size:
         return None
     row = dataset.shape[1] * dataset.dtype.itemsize
     if (offset := dataset.id.get_offset()) is not None:
@@ -60,4 +60,6 @@ def layout(dataset):
     if not whole or len(found) != -(-len(dataset) // rows):
         return None
     places = [found[first].byte_offset for first in sorted(found)]
+    if max(places) + rows * row > dataset.file.id.get_filesize():
+        return None  # HDF5 will say what is wrong
     return Layout(dataset, places, rows, bool(codes))

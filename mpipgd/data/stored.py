@@ -36,6 +36,8 @@ class Direct:
         blocks = self.layout.blocks(a, b)
         places, ends = self.layout.places[blocks], self.layout.ends[blocks]
         if self.good[blocks].all():
+            if os.path.getsize(self.path) < ends.max(initial=0):
+                raise DataError(f"{self.path} cannot be read: it ends too early")
             touch(self.bytes, places, ends)
         else:
             self._fetch(places, ends)
