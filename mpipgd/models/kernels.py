@@ -132,7 +132,7 @@ def stored_gradient(w, segment, y, scaling, out, loss):
     """Add Σ slope x over rows as they are stored to `out`; return the loss sum.
 
     segment: (bytes, spans). `w` and `out` (d or d + 1,) are those of rows that are
-    standardised by `scaling`, (mean, deviation) or None, with a last column of ones
+    standardised by `scaling`, (mean, deviation), with a last column of ones
     where they have a last weight. With u = w / deviation, x · w is (x - mean) · u.
     """
     (data, spans), total, k = segment, 0.0, 0
