@@ -8,6 +8,7 @@ halves of that, with fused multiplication: faster, and the same bits on any proc
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
 BYTES = 128
@@ -149,7 +150,7 @@ def _add(typingctx, out, r, X, i, shift):
 def dot(w, X, i, shift=None):
     """Return (x - shift) · w for row i of X (n, d), in compiled code.
 
-    The arrays are of one type; `shift` is (d,) or None.
+    The arrays are of one type; `shift` is (d,) or None, and takes an X in one piece.
     """
 
 
@@ -157,13 +158,17 @@ def add(out, r, X, i, shift=None):
     """out <- out + r (x - shift) for row i of X, in place, in compiled code."""
 
 
-def _in_one_piece(*arrays):
-    return all(getattr(array, "layout", "C") == "C" for array in arrays)
+def _in_one_piece(w, X, shift):
+    if w.layout == X.layout == "C":
+        return True
+    if isinstance(shift, types.Array):
+        raise TypingError("rows that are shifted must lie in one piece")
+    return False
 
 
 @overload(dot, inline="always")
 def _fitting_dot(w, X, i, shift=None):
-    if _in_one_piece(w, X):
+    if _in_one_piece(w, X, shift):
         return lambda w, X, i, shift=None: _dot(w, X, i, shift)
 
     def strided(w, X, i, shift=None):
@@ -177,7 +182,7 @@ def _fitting_dot(w, X, i, shift=None):
 
 @overload(add, inline="always")
 def _fitting_add(out, r, X, i, shift=None):
-    if _in_one_piece(out, X):
+    if _in_one_piece(out, X, shift):
         return lambda out, r, X, i, shift=None: _add(
             out, out.dtype.type(r), X, i, shift
         )
