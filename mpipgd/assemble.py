@@ -59,8 +59,7 @@ def assemble(options, grid, plan, objective, train, clock):
         stack.callback(vectors.free)  # where the recipe refuses
         transform, store = STRATEGIES[options.strategy](Parts(*args))
         stack.pop_all()
-    sums = vectors.rows if vectors.apart else None
-    batches = batched(objective, plan, train, grid, clock, sums)
+    batches = batched(objective, plan, train, grid, clock, vectors)
     taken = store.descent(objective) if fast and batches.interruptible else None
     descend = taken and compiled(batches, rate, taken)
     if taken and isinstance(train, Part):
@@ -70,11 +69,15 @@ def assemble(options, grid, plan, objective, train, clock):
     return Assembly(steps, rate, *parts)
 
 
-def batched(objective, plan, train, grid, clock, sums):
+def batched(objective, plan, train, grid, clock, vectors):
     """Return the gradients over the hosted workers' batches, from memory or disk."""
+    sums = vectors.rows if vectors.apart else None
     workers = range(grid.first, grid.last)
     if isinstance(train, Part):
-        return Batches(objective, plan, train, workers, sums=sums)
+        batches = Batches(objective, plan, train, workers, sums=sums)
+        if vectors.pieces and hasattr(objective, "starts"):
+            batches.arrived = vectors.pieces.arrived
+        return batches
     return PiledBatches(objective, plan, train, workers, clock=clock, sums=sums)
 
 

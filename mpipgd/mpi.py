@@ -146,16 +146,18 @@ def same_code(comm, code):
     return int(value[0])
 
 
-def gather_rows(comm, mine, whole, counts):
+def gather_rows(comm, mine, whole, counts, *, wait=True):
     """Gather rows (m, size) of all ranks, of which each has `counts`, into `whole`.
 
     A row is one item of a type of its own, so that counts stay small however large it
-    is: MPI 3 counts in 32 bits.
+    is: MPI 3 counts in 32 bits. Without `wait` return the request.
     """
     row = BYTE.Create_contiguous(whole.itemsize).Create_contiguous(whole.shape[1])
     row.Commit()
-    comm.Allgatherv([mine, len(mine), row], [whole, counts, row])
+    gather = comm.Allgatherv if wait else comm.Iallgatherv
+    request = gather([mine, len(mine), row], [whole, counts, row])
     row.Free()
+    return request
 
 
 class Window:

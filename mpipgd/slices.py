@@ -10,6 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from . import mpi
+from .pieces import Pieces
 from .tree import merges, sum_rows
 
 
@@ -19,6 +20,7 @@ class Sum:
     The rows are given away: they are overwritten. So is the result, by the next sum.
     """
 
+    pieces = None  # that are under way before the rest is computed: see `pieces`
     apart = False  # does a rank get a slice of it only? see `Windowed`
     columns = 1  # of the vector, as a matrix: models that are apart, see `squares`
 
@@ -74,6 +76,8 @@ class Windowed(Sum):
         cut = [size * k // grid.node.size for k in range(grid.node.size + 1)]
         self.slice = slice(*cut[grid.node.rank : grid.node.rank + 2])
         self.private = None if apart else np.empty(size, dtype)
+        between = apart and len(self.shares) > 1
+        self.pieces = Pieces(self) if between else None
 
     def _plan_nodes(self, nodes_of):
         """Find which partial sums merge inside this node and which between nodes."""
@@ -108,23 +112,34 @@ class Windowed(Sum):
         return part
 
     def _reduced(self):
+        here = self.pieces and self.pieces.finish()
         self.window.meet()
+        if not here:
+            self.sum_inside(self.slice)
         part = self.partial[:, self.slice]
-        for i, j in self.pairs:
-            part[i] += part[j]
         if len(self.shares) > 1:
-            self._between_nodes()
+            if not here:
+                self._between_nodes()
             for i, j in self.last_pairs:
                 part[i] += part[j]
         return part[0]
+
+    def sum_inside(self, span):
+        """Finish what this node can of the tree, for some columns."""
+        part = self.partial[:, span]
+        for i, j in self.pairs:
+            part[i] += part[j]
+
+    def left_over(self, span=slice(None)):
+        """Return a copy of some columns of this node's partial sums."""
+        return np.stack([self.partial[i, span] for i, _ in self.left])
 
     def _between_nodes(self):
         """Replace this node's partial sums by those of all nodes, in order."""
         self.window.meet()
         if self.grid.leaders != mpi.NOBODY:
-            mine = np.stack([self.partial[i] for i, _ in self.left])
             whole = self.partial[: len(self.outer)]
-            gather(self.grid.leaders, mine, whole, self.shares)
+            gather(self.grid.leaders, self.left_over(), whole, self.shares)
         self.window.meet()
 
     def mark(self, value):
@@ -139,6 +154,8 @@ class Windowed(Sum):
         self.partial = self.result = self.rows = None
         self.window.free()
         self.marks.free()
+        if self.pieces:
+            self.pieces.free()
 
 
 def gather(comm, mine, whole, counts):

@@ -10,6 +10,7 @@ FLOORS = [
     "errors tree weights loop atomic clock shared jit",
     "launch field",
     "waiting mpi options transforms schedules data.rows",
+    "pieces",
     "slices",
     "grid config progress watch sums models.* data.plan data.layout data.check",
     "exchange settings",

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
-from mpipgd import Grid, mpi, sums
+from mpipgd import Grid, mpi, pieces, sums
 from mpipgd.clock import Clock
-from mpipgd.slices import gather
+from mpipgd.data.load import Part
+from mpipgd.data.plan import Disjoint
+from mpipgd.data.stream import Batches
+from mpipgd.models.mlp import MLP
+from mpipgd.slices import Windowed, gather
 
 pytestmark = pytest.mark.mpi
 
@@ -51,3 +55,37 @@ def _same(total, mine, expected):
         if not np.array_equal(part, expected[total.slice]):
             return False
     return True
+
+
+@pytest.mark.parametrize("hidden, many", [((300,), 2), ((200, 300), 3), ((10, 4), 1)])
+@pytest.mark.parametrize("node_size", [2, 3])
+def test_layers_under_way_early_change_no_bit(
+    agree, monkeypatch, hidden, many, node_size
+):
+    monkeypatch.setattr(pieces, "LEAST", 4000)
+    rng, workers = np.random.default_rng(7), 7
+    network = MLP(50, hidden, 4)
+    weights = network.init(rng)[None]
+    X = rng.normal(size=(workers * 20, 50)).astype("f4")
+    part = Part(X, rng.integers(0, 4, len(X)), 0, None)
+    plan = Disjoint(len(X), workers, 5)
+    alone = sums.Sum(Grid(mpi.alone(), workers), Clock())
+    known = Batches(network, plan, part, range(workers))
+    with mpi.freeing(Grid(mpi.world(), workers, node_size=node_size)) as grid:
+        same = True
+        if not grid.idle:
+            args = grid, Clock(), network.size, "f4"
+            with mpi.freeing(Windowed(*args, apart=True)) as total:
+                mine = range(grid.first, grid.last)
+                batches = Batches(network, plan, part, mine, sums=total.rows)
+                if total.pieces:
+                    batches.arrived = total.pieces.arrived
+                for step in range(5):
+                    expected = alone(known(weights, step))
+                    batches(weights, step)
+                    if total.pieces:
+                        assert len(total.pieces.under_way) == many
+                    found = total.of_slice().copy()
+                    total.window.meet()
+                    same = same and np.array_equal(found, expected[total.slice])
+    agree(same)

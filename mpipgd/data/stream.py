@@ -24,6 +24,7 @@ class Batches:
         self.steps = [cuts.tolist() for cuts in self.cuts]  # quicker to look into
         self.grain = 0  # steps that a call of a compiled pass takes; 0: as it likes
         self.epoch = None
+        self.arrived = None  # is to be told from where on the last gradient is final
 
     def _begin(self, epoch):
         self.epoch = epoch
@@ -46,11 +47,14 @@ class Batches:
         gradient, X, y = self.objective.gradient, self.part.X, self.part.y
         shared = len(weights) == 1
         for i, (order, cuts) in enumerate(zip(self.order, self.steps)):
-            w = weights[0] if shared else weights[i]
+            w, more = weights[0] if shared else weights[i], {}
+            if self.arrived and i + 1 == len(self.sums):
+                more = {"arrived": self.arrived}
             if self.blocks[i]:
-                gradient(w, *self.blocks[i], None, self.sums[i])
+                gradient(w, *self.blocks[i], None, self.sums[i], **more)
             else:
-                gradient(w, X, y, order[cuts[s] : cuts[s + 1]], self.sums[i])
+                rows = order[cuts[s] : cuts[s + 1]]
+                gradient(w, X, y, rows, self.sums[i], **more)
         return self.sums
 
     def whole(self, step):

@@ -81,6 +81,8 @@ class MLP:
         for layer, (n, m) in enumerate(pairwise(self.widths), 1):
             self.shapes |= {f"W{layer}": (n, m), f"b{layer}": (m,)}
         self.size = size(self.shapes)
+        ends = np.cumsum([n * m + m for n, m in pairwise(self.widths)]).tolist()
+        self.starts = [0, *ends[:-1]]  # of the layers
         self.alpha = self._strengths(alpha)
         self._activate, self._back = ACTIVATIONS[activation]
         self._buffers = {}
@@ -124,10 +126,11 @@ class MLP:
             return np.ascontiguousarray(y, dtype=self.dtype)
         return class_indices(y, self.n_outputs)
 
-    def gradient(self, w, X, y, rows, out):
+    def gradient(self, w, X, y, rows, out, arrived=None):
         """Write the gradient sum over X[rows] into `out`; return the loss sum.
 
         `rows` are row numbers (int64), or None for all; the penalty is not in it.
+        After each layer, the last one first, arrived(lo) is told that out[lo:] is done.
         """
         h = [self._gather(X, rows)]
         W, b = self._layers(w)
@@ -137,6 +140,8 @@ class MLP:
         for layer in reversed(range(len(W))):
             np.matmul(h[layer].T, delta, out=dW[layer])
             np.add.reduce(delta, axis=0, out=db[layer])
+            if arrived:
+                arrived(self.starts[layer])
             if layer > 0:
                 back = self._buffer(("back", layer), delta.shape[0], W[layer].shape[0])
                 delta = np.matmul(delta, W[layer].T, out=back)
