@@ -58,16 +58,17 @@ def mean_slice(total, counts):
 
 def _by_step(counts, mean_of):
     """Return mean_of(gradient, rows at the step, step, steps an epoch)."""
-    counts = np.asarray(counts, np.float64).tolist()
-    epoch = len(counts)
+    epoch, listed = len(counts), []  # quicker to look into, where steps come singly
 
     def init(weights):
         return {"t": np.zeros((), np.int64)}
 
     def update(gradient, state, weights):
+        if not listed:
+            listed.extend(np.asarray(counts, np.float64).tolist())
         t = int(state["t"])
         state["t"][...] = t + 1
-        return mean_of(gradient, counts[t % epoch], t, epoch), state
+        return mean_of(gradient, listed[t % epoch], t, epoch), state
 
     return Transform(init, update)
 
