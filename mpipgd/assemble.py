@@ -76,7 +76,7 @@ def batched(objective, plan, train, grid, clock, vectors):
     if isinstance(train, Part):
         batches = Batches(objective, plan, train, workers, sums=sums)
         if vectors.pieces and hasattr(objective, "starts"):
-            batches.arrived = vectors.pieces.arrived
+            batches.tell(vectors.pieces.arrived)
         return batches
     return PiledBatches(objective, plan, train, workers, clock=clock, sums=sums)
 

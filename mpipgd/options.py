@@ -231,13 +231,11 @@ class Train:
             check(each, getattr(self, each.name))
         if self.memory_limit is not None:
             bytes_in(self.memory_limit)
-        how = f"{self.strategy}, {self.optimizer}"
-        if self.average_from is not None and (
-            "sync" != self.strategy or "lbfgs" in how
-        ):
+        steps = self.strategy == "sync" and self.optimizer != "lbfgs"
+        if self.average_from is not None and not steps:
             raise UsageError(
                 "--average-from takes --strategy sync, and an --optimizer that takes "
-                f"steps; found {how}"
+                f"steps; found {self.strategy}, {self.optimizer}"
             )
         every = self.checkpoint_every.removesuffix("s")
         if not every.isdecimal() or int(every) < 1:

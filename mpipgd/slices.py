@@ -54,9 +54,8 @@ class Windowed(Sum):
 
     Nodes exchange their own partial sums through their first ranks. `result` is apart
     from the partial sums so that a fast rank's next ones cannot overtake a slow reader.
-    With `apart` the
-    partial sums are the workers' own rows, written in place, and a rank asks for its
-    slice alone.
+    With `apart` the partial sums are the workers' own rows, written in place, and a
+    rank asks for its slice alone.
     """
 
     def __init__(self, grid, clock, size, dtype, *, apart=False):

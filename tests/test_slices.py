@@ -79,7 +79,7 @@ def test_layers_under_way_early_change_no_bit(
                 mine = range(grid.first, grid.last)
                 batches = Batches(network, plan, part, mine, sums=total.rows)
                 if total.pieces:
-                    batches.arrived = total.pieces.arrived
+                    batches.tell(total.pieces.arrived)
                 for step in range(5):
                     expected = alone(known(weights, step))
                     batches(weights, step)

@@ -134,11 +134,9 @@ def _once_a_node(grid, source, objective, needed, standardized):
 def _dense_together(grid, source, objective, windows):
     """Return X and y that a node's ranks have read in parts, and this rank's part."""
     node, header, n = grid.node, source.header, source.rows["train"]
-    for shape, dtype in (
-        ((n, header.n_features + objective.intercept), objective.dtype),
-        (n, header.y_dtype),
-    ):
-        windows.append(mpi.Window(node, shape, dtype))
+    shape = n, header.n_features + objective.intercept
+    windows.append(mpi.Window(node, shape, objective.dtype))
+    windows.append(mpi.Window(node, (n,), header.y_dtype))
     X, y = (window.array for window in windows)
     own = slice(*share(n, node.size, node.rank))
     with mpi.together(grid.comm):

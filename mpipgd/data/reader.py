@@ -95,9 +95,9 @@ class Reader:
         spans = [
             span[:3] for each in ranges for span in self.source.overlaps(part, *each)
         ]
-        stored = stored and getattr(self.objective, "takes_stored", False)
-        stored = stored and all(self._direct(file, part) for file, _, _ in spans)
-        read = self._stored if stored else self._dense
+        able = stored and getattr(self.objective, "takes_stored", False)
+        able = able and all(self._direct(file, part) for file, _, _ in spans)
+        read = self._stored if able else self._dense
         X, targets = read(part, spans, buffer)
         none = np.empty(0, self.source.header.y_dtype)
         return X, self.objective.targets(np.concatenate([none, *targets]))
@@ -142,7 +142,7 @@ class Reader:
                 direct.read(a, b, X, self.scaling)
             else:
                 self._help(file, part, (a, b), (buffer, at))
-                self._verify(file, part, a, X[:, :width])
+                self._verify(file, part, 0, X[:, :width], a)
                 if self.scaling:
                     standardize(X, *self.scaling)
             targets.append(self._targets(file, part, a, b))
@@ -150,16 +150,16 @@ class Reader:
         return buffer.X[:at, : width + self.objective.intercept], targets
 
     def _targets(self, file, part, a, b):
-        shard = self.source.open(file)
-        y = self.source.targets(shard, part, a, b)
-        if part not in self.seen:
-            check.verify_finite(y, a, f"{shard.path}: {shard.names[part][1]}")
+        y = self.source.targets(self.source.open(file), part, a, b)
+        self._verify(file, part, 1, y, a)
         return y
 
-    def _verify(self, file, part, first, X):
+    def _verify(self, file, part, which, values, first):
+        """Raise DataError where X (0) or y (1) holds what is no number."""
         if part not in self.seen:
             shard = self.source.open(file)
-            check.verify_finite(X, first, f"{shard.path}: {shard.names[part][0]}")
+            name = f"{shard.path}: {shard.names[part][which]}"
+            check.verify_finite(values, first, name)
 
     def _sparse(self, part, ranges):
         blocks, targets = zip(*(self.source.read(part, *span) for span in ranges))

@@ -1,5 +1,7 @@
 """Batches of the hosted workers, and the gradients over them."""
 
+from functools import partial
+
 import numpy as np
 
 from .rows import slice_rows
@@ -24,7 +26,11 @@ class Batches:
         self.steps = [cuts.tolist() for cuts in self.cuts]  # quicker to look into
         self.grain = 0  # steps that a call of a compiled pass takes; 0: as it likes
         self.epoch = None
-        self.arrived = None  # is to be told from where on the last gradient is final
+        self.gradients = [objective.gradient] * len(self.workers)
+
+    def tell(self, arrived):
+        """Let the last gradient of a step call arrived(place) as it becomes final."""
+        self.gradients[-1] = partial(self.objective.gradient, arrived=arrived)
 
     def _begin(self, epoch):
         self.epoch = epoch
@@ -44,17 +50,14 @@ class Batches:
         epoch, s = divmod(step, self.plan.steps)
         if epoch != self.epoch:
             self._begin(epoch)
-        gradient, X, y = self.objective.gradient, self.part.X, self.part.y
+        X, y = self.part.X, self.part.y
         shared = len(weights) == 1
         for i, (order, cuts) in enumerate(zip(self.order, self.steps)):
-            w, more = weights[0] if shared else weights[i], {}
-            if self.arrived and i + 1 == len(self.sums):
-                more = {"arrived": self.arrived}
+            w, gradient = weights[0] if shared else weights[i], self.gradients[i]
             if self.blocks[i]:
-                gradient(w, *self.blocks[i], None, self.sums[i], **more)
+                gradient(w, *self.blocks[i], None, self.sums[i])
             else:
-                rows = order[cuts[s] : cuts[s + 1]]
-                gradient(w, X, y, rows, self.sums[i], **more)
+                gradient(w, X, y, order[cuts[s] : cuts[s + 1]], self.sums[i])
         return self.sums
 
     def whole(self, step):

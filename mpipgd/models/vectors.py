@@ -2,7 +2,7 @@
 
 A compiler left to itself takes up to 31 columns of a row singly, and vectors as wide as
 the processor has. Here all columns are taken in vectors, of 128 bytes and then of
-halves of that, with fused multiplication: faster, and the same bits on any processor.
+halves of that, with fused multiplication: faster, and added in the same order on any.
 """
 
 from llvmlite import ir
