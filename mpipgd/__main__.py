@@ -4,7 +4,7 @@ import sys
 import time
 
 from . import cli, launch
-from .errors import Refusal
+from .errors import Refusal, UsageError
 
 
 def main(argv=None):
@@ -15,6 +15,8 @@ def main(argv=None):
         module, args = _parse(argv, first)
         getattr(module, "check", lambda args: None)(args)
         text = getattr(module, "early", lambda args: None)(args)
+        if hasattr(module, "alone"):
+            return _alone(module, args, first)
     except Refusal as refusal:
         if not first:  # Open MPI ends all ranks with the first that fails: not this one
             time.sleep(3)
@@ -41,13 +43,23 @@ def _refuse(refusal, shown):
     return refusal.code
 
 
+def _alone(module, args, first):
+    """Run a command that needs no MPI, and starts ranks itself if it wants some."""
+    if launch.launched() and launch.started() > 1:
+        raise UsageError(
+            f"mpipgd {args.command} starts what it needs by itself, and found "
+            f"{launch.started()} ranks: run it without mpirun"
+        )
+    return module.alone(args, cli.printer(first))
+
+
 def _together(module, args, first):
     """Start MPI, run the command, agree on the exit code."""
     from . import mpi
 
     comm = mpi.world()
     try:
-        launch.verify(comm.size)
+        getattr(module, "verify", launch.verify)(comm.size)
         code = module.main(args, comm, cli.printer(comm.rank == 0))
     except Refusal as refusal:
         if not refusal.agreed and comm.size > 1:

@@ -2,12 +2,11 @@
 
 import itertools
 import pathlib
-import time
 
-from . import config, mpi, page, ranking, run
+from . import config, folders, mpi, page, ranking, run
 from .data.bundled import BUNDLED
 from .data.make import make_bundled
-from .errors import CheckpointError, Diverged, Refusal, UsageError
+from .errors import Diverged, Refusal, UsageError
 from .optimum import optimum
 
 
@@ -20,7 +19,7 @@ def compare(settings, *, out=None, repeat=1, gap=0.1, comm, say, command=""):
     rows. A setting that diverges is a row that says so.
     """
     first = next(iter(settings.values()))
-    folder = mpi.on_root(comm, new_folder, out, first.data)
+    folder = mpi.on_root(comm, _new_folder, out, first.data)
     data = mpi.on_root(comm, _data, folder, first.data)
     best = optimum(config.replace(first, data=data), comm=comm)
     if best.objective is not None:
@@ -74,19 +73,10 @@ def _data(folder, data):
     return str(folder / "data.h5")
 
 
-def new_folder(out, data):
-    """Make the folder of a comparison, with a name of its own if it was given none."""
-    stem = pathlib.Path(data).name.removesuffix(".h5") or "data"
-    folder = pathlib.Path(
-        out or f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{stem}-compare"
-    )
-    if (folder / "runs").exists():
-        raise UsageError(f"--out {folder} holds a comparison: name another folder")
-    try:
-        (folder / "runs").mkdir(parents=True)
-    except OSError as error:
-        raise CheckpointError(f"--out {folder}: {error}") from error
-    return folder.absolute()
+def _new_folder(out, data):
+    if out and pathlib.Path(out, "runs").exists():
+        raise UsageError(f"--out {out} holds a comparison: name another folder")
+    return folders.new(out, data, "compare", inside="runs").absolute()
 
 
 def _common(facts):

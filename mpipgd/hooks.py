@@ -110,6 +110,7 @@ class Poll:
         finite(math.nan if lost else 0.0, step - 1, scene.plan.steps, "model")
         self.watchdog.beat(step)
         scene.console.progress(step)
+        scene.journal.progress(scene.position, step, scene.parts.steps)
         self.step = step
         self.every = max(
             1, self.every * 2 if elapsed < POLL_SECONDS else self.every // 2

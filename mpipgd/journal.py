@@ -6,9 +6,12 @@ import os
 import pathlib
 import platform
 import sys
+import time
 
 from .atomic import refusing, replacing
 from .errors import CheckpointError
+
+SIGN_OF_LIFE = 5.0  # seconds
 
 
 def plain(value):
@@ -34,6 +37,7 @@ class Journal:
 
     def __init__(self, folder, *, length=0):
         self.folder = pathlib.Path(folder)
+        self._left = time.monotonic()  # when a sign of life was
         with refusing(self.folder, CheckpointError):
             self._file = open(self.folder / "metrics.jsonl", "ab")
         if self._file.tell() < length:
@@ -54,6 +58,13 @@ class Journal:
         with refusing(self._file.name, CheckpointError):
             self._file.write(line(record).encode() + b"\n")
             self._file.flush()
+
+    def progress(self, position, step, steps):
+        """Leave where the run is, now and then, for who looks into its folder."""
+        now = time.monotonic()
+        if now - self._left >= SIGN_OF_LIFE:
+            self._left = now
+            self.json("progress.json", position("progress", step) | {"steps": steps})
 
     def text(self, name, content):
         """Write a small text file into the folder."""
@@ -83,7 +94,7 @@ class NoJournal:
     def length(self):
         """Return nothing."""
 
-    text = json = close = lambda self, *args: None
+    text = json = close = progress = lambda self, *args: None
 
 
 def environment(library, hosts):

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from .errors import UsageError
 _RANK = ("PMIX_RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 _SIZE = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 _LOCAL_SIZE = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
+_LOCAL_SIZE += ("SLURM_STEP_TASKS_PER_NODE",)  # "4(x2),3"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "srun")
 _TERMINALS = ("/dev/pts/", "/dev/tty")
@@ -26,9 +28,8 @@ _SET_TIMERSLACK = 29  # of prctl(2)
 
 
 def _number(names, default):
-    return int(
-        next((os.environ[name] for name in names if name in os.environ), default)
-    )
+    found = next((os.environ[name] for name in names if name in os.environ), default)
+    return int(re.match(r"\d+", str(found))[0])
 
 
 def rank():
@@ -36,9 +37,19 @@ def rank():
     return _number(_RANK, 0)
 
 
+def cores():
+    """Return the cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def beside():
+    """Return how many ranks the launcher says that there are on this machine."""
+    return _number(_LOCAL_SIZE, 1)
+
+
 def crowded():
     """Say whether this machine's ranks outnumber its cores."""
-    return _number(_LOCAL_SIZE, 1) > (os.cpu_count() or 1)
+    return beside() > (os.cpu_count() or 1)
 
 
 def prepare():
@@ -85,11 +96,22 @@ def terminal(stream):
 def verify(size):
     """Raise UsageError where this is one of many programs that were meant to be one.
 
-    srun without a matching PMI plugin starts N separate programs of size 1.
+    srun without a matching PMI plugin starts N separate programs of size 1, and so does
+    the mpirun of another MPI.
     """
-    tasks = _number((*_SIZE, "SLURM_STEP_NUM_TASKS"), 1)
-    if size == 1 and tasks > 1:
+    if size == 1 and started() > 1:
+        by = "mpirun" if launched() else "srun"
         raise UsageError(
-            f"srun started {tasks} tasks, but MPI sees 1: SLURM and this MPI share no "
-            "PMI; try 'srun --mpi=pmi2' (MPICH), 'srun --mpi=pmix' (Open MPI) or mpirun"
+            f"{by} started {started()} programs, but MPI sees 1: {by} and this MPI do "
+            "not know each other; 'mpipgd doctor' says which launcher does"
         )
+
+
+def launched():
+    """Say whether a launcher of MPI, not srun alone, started this process."""
+    return any(name in os.environ for name in _SIZE)
+
+
+def started():
+    """Return how many programs were started together, whatever MPI makes of them."""
+    return _number((*_SIZE, "SLURM_STEP_NUM_TASKS"), 1)

@@ -4,6 +4,7 @@ import sys
 import time
 
 from . import launch
+from .tables import clock
 
 
 class Progress:
@@ -32,15 +33,9 @@ class Progress:
         """Return what is shown: a bar that overwrites itself, or a line of a log."""
         share = min(1.0, done / max(1, self.total))
         left = seconds * (1 - share) / max(share, 1e-9)
-        text = f"{done:,} of {self.total:,} {self.unit}, {_clock(left)} left"
+        text = f"{done:,} of {self.total:,} {self.unit}, {clock(left)} left"
         if not self.tty:
             return f"{self.label}: {share:4.0%}  {text}\n"
         bar = "█" * round(24 * share)
         end = "\n" if share == 1.0 else ""
         return f"\r{self.label} ▕{bar:<24}▏ {share:4.0%}  {text}\x1b[K{end}"
-
-
-def _clock(seconds):
-    minutes, seconds = divmod(round(min(seconds, 359999)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -4,7 +4,7 @@ import contextlib
 import json
 from pathlib import Path
 
-from . import config, curves
+from . import config, curves, tables
 from .atomic import refusing
 from .clock import PARTS
 from .models.many import KEYS
@@ -108,8 +108,7 @@ def report(folders, output=None, drawn=None):
     drawn = {"against": "epoch", "show": "score"} | (drawn or {})
     series = {_name(folder, folders): _evaluated(folder) for folder in folders}
     rows = [HEADINGS, *map(_ended, folders, series)]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["  ".join(f"{c:<{w}}" for c, w in zip(r, widths)).rstrip() for r in rows]
+    lines = tables.lines(rows)
     if not curves.drawable():
         return [*lines, "no picture: pip install matplotlib"]
     path = output or Path(folders[0] if len(folders) == 1 else ".") / "report.png"

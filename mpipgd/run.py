@@ -1,14 +1,13 @@
 """A training run, from options to a run folder."""
 
 import pathlib
-import time
 
-from . import checkpoint, config, mpi
+from . import checkpoint, config, folders, mpi
 from .course import Course
 from .data import store
 from .data.bundled import BUNDLED
 from .data.make import make_bundled
-from .errors import CheckpointError, UsageError
+from .errors import UsageError
 from .grid import Grid
 from .field import flag
 from .options import Train
@@ -24,7 +23,8 @@ def train(options, *, comm):
     Collective over `comm`. Raises a Refusal on all ranks for what can be foreseen.
     """
     options = config.replace(options, workers=options.workers or comm.size)
-    folder = mpi.on_root(comm, new_folder, options)
+    named = options.run, options.data, options.strategy
+    folder = mpi.on_root(comm, folders.new_run, *named)
     return _run(config.replace(options, run=str(folder)), comm)
 
 
@@ -43,24 +43,6 @@ def _find(folder, changes):
         raise UsageError(f"--resume takes no {flag(key)}: the run goes on as it began")
     path, _, attributes = checkpoint.newest(folder)
     return attributes | {"path": path}
-
-
-def new_folder(options):
-    """Make the run folder, with a name of its own if it was given none."""
-    data = pathlib.Path(options.data).name.removesuffix(".h5") or "data"
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{data}-{options.strategy}"
-    folder = pathlib.Path(options.run or f"runs/{name}")
-    tries = 1
-    while options.run is None and folder.exists():
-        tries += 1
-        folder = folder.with_name(f"{name}-{tries}")
-    if (folder / "metrics.jsonl").exists():
-        raise UsageError(f"--run {folder} holds a run: --resume it, or name another")
-    try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"--run {folder}: {error}") from error
-    return folder
 
 
 def open_data(options, comm):

@@ -7,15 +7,15 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mpipgd"
 FLOORS = [
-    "errors tree weights loop atomic clock shared jit",
-    "launch field",
-    "waiting mpi options transforms schedules data.rows",
+    "errors tree weights loop atomic clock shared jit tables doctor",
+    "launch field folders submit",
+    "waiting launcher mpi options transforms schedules data.rows",
     "pieces",
     "slices",
-    "grid config progress watch sums models.* data.plan data.layout data.check",
-    "exchange settings",
+    "grid config progress watch facts sums models.* data.plan data.layout data.check",
+    "exchange settings status",
     "stores.* checkpoint journal console data.*",
-    "strategies scores",
+    "strategies scores requeue",
     "hooks assemble model curves lbfgs",
     "finish trace",
     "optimum",

@@ -18,7 +18,19 @@ COMMANDS = {
     "predict": "write a run's predictions on data",
     "evaluate": "score a run's model on data",
     "data": "make, import, show and check data files",
+    "doctor": "say what is right and wrong here for a run",
+    "launch": "start a command's ranks by mpirun here, by srun in a job of SLURM",
+    "submit": "write a job of SLURM into a run folder, and submit it",
+    "status": "show how far runs have come",
 }
+STARTING = ("launch", "submit")
+
+
+def whole_number(flag, text, least=0):
+    """Return the number that a flag was given; UsageError if it is none."""
+    if not text.isdecimal() or int(text) < least:
+        raise UsageError(f"{flag} {text}: expected a whole number of at least {least}")
+    return int(text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,9 +41,14 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see '{self.prog} --help'")
 
     def parse_args(self, args=None, namespace=None):
-        """Parse, and refuse what is left over with the nearest known flag."""
+        """Parse, and refuse what is left over with the nearest known flag.
+
+        A command whose `rest` is a list passes it on, to sbatch.
+        """
         found, rest = self.parse_known_args(args, namespace)
-        if rest:
+        if getattr(found, "rest", None) is not None:
+            found.rest = rest
+        elif rest:
             parser = getattr(found, "parser", self)
             flags = [flag for each in parser._actions for flag in each.option_strings]
             word = rest[0].split("=")[0]
@@ -41,8 +58,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(argv):
-    """Return the command's module and its arguments. Imports neither MPI nor numpy."""
-    argv = list(argv)
+    """Return the command's module and its arguments. Imports neither MPI nor numpy.
+
+    The `words` of commands that start another are what stands behind "--".
+    """
+    argv, words = list(argv), []
+    if argv[:1] and argv[0] in STARTING and "--" in argv:
+        behind = argv.index("--")
+        argv, words = argv[:behind], argv[behind + 1 :]
     if not argv or (
         argv[0] not in COMMANDS and argv[0] not in ("-h", "--help", "--version")
     ):
@@ -61,8 +84,9 @@ def parse(argv):
             name, help=text, description=module.__doc__, allow_abbrev=False
         )
         module.configure(each)
-        each.set_defaults(module=module, parser=each)
+        each.set_defaults(module=module, parser=each, command=name)
     args = parser.parse_args(argv)
+    args.words = words
     return args.module, args
 
 

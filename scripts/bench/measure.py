@@ -6,6 +6,8 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
+from mpipgd import tables
+
 
 @dataclass
 class Case:
@@ -82,8 +84,7 @@ def table(records):
                 verdict,
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return tables.lines(rows)
 
 
 def clock(seconds):
