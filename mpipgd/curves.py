@@ -26,14 +26,15 @@ def drawable():
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def _figure(width=6.4, height=4.0):
+def figure(width=6.4, height=4.0):
+    """Return an empty figure and its axes, with a light grid."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
+    made = Figure(figsize=(width, height), layout="constrained")
+    axes = made.add_subplot()
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    return made, axes
 
 
 def style(number, points=0):
@@ -47,13 +48,13 @@ def style(number, points=0):
     return found
 
 
-def svg(figure, name):
+def svg(drawn, name):
     """Return a figure as SVG to stand in a page: text as text, ids that begin so."""
     from matplotlib import rc_context
 
     file = io.StringIO()
     with rc_context(RC | {"svg.hashsalt": name}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        drawn.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
@@ -62,7 +63,7 @@ def svg(figure, name):
 
 def loss(records, path):
     """Draw the losses and the score of one run by its epochs; return the path."""
-    figure, left = _figure()
+    drawn, left = figure()
     x = [each["epoch"] for each in records]
     left.plot(x, _values(records, "loss"), label="training loss", **style(0))
     if any(each["test_loss"] is not None for each in records):
@@ -71,8 +72,8 @@ def loss(records, path):
     right.plot(x, _values(records, "score"), color="#555555", ls=":", label="score")
     right.set_ylabel("score (R² or accuracy)")
     left.set(xlabel="epochs", ylabel="mean loss a row, with penalty")
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    figure.savefig(path, dpi=120)
+    drawn.legend(loc="outside upper center", ncols=3, frameon=False)
+    drawn.savefig(path, dpi=120)
     return path
 
 
@@ -88,7 +89,7 @@ def runs(series, path=None, *, against="epoch", show="score", name="score"):
     scores were recorded. It is saved at `path` if there is one.
     """
     label, unit = AXES[against]
-    figure, axes = _figure(9.6, 4.4)
+    drawn, axes = figure(9.6, 4.4)
     lowest, shown = 0.0, []
     for number, (run, records) in enumerate(series.items()):
         x = [each[against] / unit for each in records]
@@ -108,10 +109,10 @@ def runs(series, path=None, *, against="epoch", show="score", name="score"):
     if show != "score" and shown and 0 < 10 * min(shown) < max(shown):
         axes.set_yscale("log")  # one that climbs must not flatten the others
     axes.set(xlabel=label, ylabel=name)
-    figure.legend(loc="outside right upper", frameon=False)
+    drawn.legend(loc="outside right upper", frameon=False)
     if path:
-        figure.savefig(path, dpi=120)
-    return figure
+        drawn.savefig(path, dpi=120)
+    return drawn
 
 
 def gaps(made, against):
@@ -120,7 +121,7 @@ def gaps(made, against):
     Medians over the repeats are thick, the repeats thin.
     """
     label, unit = AXES[against]
-    figure, axes = _figure(9.6, 4.4)
+    drawn, axes = figure(9.6, 4.4)
     floor = 1e-15 * max(abs(made.best.start), abs(made.reference), 1e-9)
     start = max(made.best.start - made.reference, floor)
     none = floor if made.known else math.nan  # the best of the runs has no gap
@@ -141,12 +142,12 @@ def gaps(made, against):
         lowest = min([lowest, *(y for _, y in middle)])
     axes.set_yscale("log")
     axes.set_ylim(lowest / 2, 3 * start)  # what climbs leaves the picture
-    _gap_axes(figure, axes, made, against)
+    _gap_axes(drawn, axes, made, against)
     axes.set_xlabel(label)
-    return figure
+    return drawn
 
 
-def _gap_axes(figure, axes, made, against):
+def _gap_axes(drawn, axes, made, against):
     """Scale and name the axes; draw the target."""
     target = made.target - made.reference
     axes.axhline(target, color="#555555", linewidth=0.8)
@@ -163,4 +164,4 @@ def _gap_axes(figure, axes, made, against):
             least = 10 ** math.floor(math.log10(min(sent) / 1e6))
             axes.set_xscale("symlog", linthresh=least, linscale=0.4)
             axes.set_xlim(left=-least / 10)
-    figure.legend(loc="outside right upper", frameon=False)
+    drawn.legend(loc="outside right upper", frameon=False)

@@ -47,6 +47,11 @@ def beside():
     return _number(_LOCAL_SIZE, 1)
 
 
+def tasks():
+    """Return how many tasks on a node a job of SLURM has."""
+    return _number(("SLURM_TASKS_PER_NODE",), 1)
+
+
 def crowded():
     """Say whether this machine's ranks outnumber its cores."""
     return beside() > (os.cpu_count() or 1)

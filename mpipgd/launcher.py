@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from .errors import UsageError
-from .launch import cores, requested
+from .launch import cores, requested, tasks
 
 GRACE = 30  # seconds that srun leaves the other ranks when one has died
 ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -78,7 +78,7 @@ def program(*words):
 def environment(ranks=None):
     """Return the environment in which they are started."""
     more = ROOT if os.geteuid() == 0 else {}
-    if (ranks or 1) > cores():
+    if (tasks() if in_job() else ranks or 1) > cores():
         more = more | CROWDED
     return more | dict(os.environ)
 
@@ -87,7 +87,10 @@ class Started:
     """Ranks that were started; signals that this process gets are passed on to them.
 
     SIGUSR1 is kept until `ready()`: before, a rank that starts up would die of it.
+    `stopped`: were they told to end?
     """
+
+    stopped = False
 
     def __init__(self, words, ready=lambda: True, **more):
         self.ready, self.kept = ready, list(requested)  # a stop asked for already
@@ -120,6 +123,7 @@ class Started:
         for number in list(self.kept):
             if number != signal.SIGUSR1 or self.ready():
                 self.kept.remove(number)
+                self.stopped = True
                 self.process.send_signal(number)
 
 

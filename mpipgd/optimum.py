@@ -33,7 +33,8 @@ def optimum(options, *, comm):
     models with a smooth loss and an l2 penalty or none. All ranks get the same bits
     of value and gradient, so that all take the same steps.
     """
-    source = store.open_data(comm, options.data, x=options.x, y=options.y)
+    names = {"x": options.x, "y": options.y}
+    source = store.open_data(comm, options.data, **names, share=options.rows_share)
     workers = min(comm.size, source.rows["train"])
     options = config.replace(
         options, dtype="float64", split="disjoint", workers=workers

@@ -37,6 +37,9 @@ class Train:
         "memory for the rows on a node, as 2GB: what does not fit is read again and "
         "again, in random blocks",
     )
+    rows_share: float = _data(
+        1.0, "train on the first rows only, this share of them", low=0, high=1
+    )
     standardize: bool = _data(True, "bring dense features to mean 0 and deviation 1")
 
     model: str = _model("linear", "which model", choices=("linear", "mlp"))

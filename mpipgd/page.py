@@ -3,27 +3,8 @@
 from html import escape
 
 from . import curves, ranking
-from .atomic import replacing
-from .errors import CheckpointError
+from .html import document, listed, picture, table
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
-       max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; }
-h2 { font-size: 1.15rem; margin-top: 2.5rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; }
-dt { color: #555; } dd { margin: 0; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem;
-        font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #ddd; }
-th { border-bottom: 2px solid #555; vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; }
-tr.bad td { color: #8a3b00; font-style: italic; }
-figure { margin: 1rem 0 2rem; break-inside: avoid; } figure svg { width: 100%;
-height: auto; } figcaption { color: #444; font-size: .9rem; }
-@media print { body { margin: 0; max-width: none; font-size: 12px; } }
-"""
 HEADINGS = {
     "sent": "sent per rank", "s to target": "seconds to target",
     "epochs": "epochs to target", "bytes": "bytes to target", "": "ended",
@@ -41,15 +22,7 @@ def write(folder, made):
         _table(made),
         *_pictures(made),
     ]
-    body = "\n".join(parts)
-    text = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
-        f"<body>\n{body}\n</body></html>\n"
-    )
-    with replacing(folder / "index.html", CheckpointError) as temporary:
-        temporary.write_text(text)
+    document(folder / "index.html", title, parts)
 
 
 def _reading(made):
@@ -72,18 +45,13 @@ def _facts(made):
             f"{best.objective:.10g} after {best.iterations} iterations of L-BFGS, "
             f"largest slope {best.gradient_norm:.1e}"
         )
-    rows = (f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
-    return f"<dl>{''.join(rows)}</dl>"
+    return listed(facts)
 
 
 def _table(made):
     head, *rows = ranking.cells(made)
     head = [HEADINGS.get(each, each) for each in head]
-    lines = ["".join(f'<th scope="col">{escape(each)}</th>' for each in head)]
-    kinds = ["", *("" if row["status"] == "ok" else "bad" for row in made.rows)]
-    lines += ["".join(f"<td>{escape(each)}</td>" for each in row) for row in rows]
-    rows = (f'<tr class="{k}">{each}</tr>' for k, each in zip(kinds, lines))
-    return f'<div class="wide"><table>{"".join(rows)}</table></div>'
+    return table(head, rows, [row["status"] != "ok" for row in made.rows])
 
 
 def _pictures(made):
@@ -102,19 +70,9 @@ def _pictures(made):
         yield "<p>On one rank nothing is sent: there is no picture by bytes.</p>"
     for against, text in names.items():
         figure = curves.gaps(made, against)
-        yield _picture(figure, against, f"Gap by {curves.AXES[against][0]}", text)
+        yield picture(figure, against, f"Gap by {curves.AXES[against][0]}", text)
     fine = (row["label"] for row in made.rows if row["status"] == "ok")
     series = {label: made.of(label)[0]["records"] for label in fine}
     figure = curves.runs(series, name="score (R² or accuracy)")
     text = "Of the first repeat; thin lines are the workers' own models, if recorded."
-    yield _picture(figure, "score", "Score by epochs", text)
-
-
-def _picture(figure, name, heading, text):
-    drawn = curves.svg(figure, name).replace(
-        "<svg", f'<svg role="img" aria-label="{escape(heading)}"', 1
-    )
-    return (
-        f"<h2>{escape(heading)}</h2><figure>{drawn}"
-        f"<figcaption>{escape(text)}</figcaption></figure>"
-    )
+    yield picture(figure, "score", "Score by epochs", text)

@@ -51,7 +51,8 @@ def open_data(options, comm):
     if data in BUNDLED and not pathlib.Path(data).exists():
         data = pathlib.Path(options.run) / "data.h5"
         mpi.on_root(comm, lambda: data.exists() or make_bundled(options.data, data))
-    return store.open_data(comm, data, x=options.x, y=options.y)
+    names = {"x": options.x, "y": options.y}
+    return store.open_data(comm, data, **names, share=options.rows_share)
 
 
 def _run(options, comm, found=None):

@@ -19,20 +19,25 @@ DEFAULTS = (  # those of slurm/train.sbatch: a test compares them
 )
 
 
-def script(words, options, folder, *, requeues=REQUEUES):
-    """Return the text of a job that launches a command of mpipgd from this folder.
-
-    `options` are sbatch's, `folder` gets the output; with `requeues` the job goes on
-    after a stop on request, so often at most.
-    """
-    given = _lines([f"--output={folder}/slurm-%j.out", *DEFAULTS, *options])
+def training(words, options, folder, *, requeues=REQUEUES):
+    """Return the text of a job that trains, and goes on after a stop so many times."""
     again = [f"--requeue={requeues}"] if requeues else []
-    launch = [sys.executable, "-m", "mpipgd", "launch", *again, "--", *words]
+    launch = ["launch", *again, "--", *words]
+    return script(launch, [*DEFAULTS, *options], folder)
+
+
+def script(words, options, folder):
+    """Return the text of a job that runs a command of mpipgd from this folder.
+
+    `options` are sbatch's, `folder` gets what it prints.
+    """
+    given = _lines([f"--output={folder}/slurm-%j.out", *options])
+    command = [sys.executable, "-m", "mpipgd", *words]
     lines = ["#!/usr/bin/env bash", *(f"#SBATCH {each}" for each in given)]
     lines.append(f"cd {shlex.quote(os.getcwd())} || exit 2")
     if SITE.exists():
         lines.append(f"source {SITE}")
-    return "\n".join([*lines, f"exec {shlex.join(launch)}", ""])
+    return "\n".join([*lines, f"exec {shlex.join(command)}", ""])
 
 
 def _lines(options):

@@ -14,6 +14,7 @@ from ..errors import UsageError, nearest
 COMMANDS = {
     "train": "train a model; the command if none is named",
     "compare": "train with several strategies, and rank them",
+    "scale": "train on several numbers of ranks, and say how it scales",
     "report": "draw the curves of runs",
     "predict": "write a run's predictions on data",
     "evaluate": "score a run's model on data",

@@ -46,7 +46,7 @@ def alone(args, say):
     if not args.print:
         folder = folders.new_run(folder, train.data, train.strategy).absolute()
     words = args.words if train.run else [*args.words, "--run", str(folder)]
-    text = submit.script(words, args.rest, folder, requeues=args.requeues)
+    text = submit.training(words, args.rest, folder, requeues=args.requeues)
     if args.print:
         say(text.rstrip("\n"))
         return 0

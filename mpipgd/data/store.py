@@ -5,6 +5,7 @@ files or exhaust memory; `Source.read` refuses damage and values that are no num
 """
 
 import glob
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,14 @@ from .write import create
 __all__ = ["Header", "Source", "create", "open_data", "resolve", "scan"]
 
 
-def open_data(comm, data, *, x=None, y=None):
-    """Return the `Source` of DATA on all ranks; collective, rank 0 alone looks."""
-    return mpi.on_root(comm, partial(scan, data, x=x, y=y))
+def open_data(comm, data, *, x=None, y=None, share=1.0):
+    """Return the `Source` of DATA on all ranks; collective, rank 0 alone looks.
+
+    `share`: of the training rows, the first ones, that are to be used.
+    """
+    source = mpi.on_root(comm, partial(scan, data, x=x, y=y))
+    source.rows["train"] = math.ceil(share * source.rows["train"])
+    return source
 
 
 def scan(data, *, x=None, y=None):

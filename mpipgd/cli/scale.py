@@ -1,0 +1,97 @@
+"""Run a training on several numbers of ranks, and write what came out as one page.
+
+As `mpipgd scale DATA --ranks 1,2,4,8`, outside MPI: it starts the runs itself, by
+mpirun here, with --slurm as a job for each number of ranks. Interrupted, it goes on
+with `mpipgd scale --out DIR`. Strong scaling shares a global batch among the ranks.
+"""
+
+import shlex
+
+from ..errors import UsageError
+from . import train, whole_number
+
+MODES = {"strong": ("strong",), "weak": ("weak",), "both": ("strong", "weak")}
+
+
+def configure(parser):
+    """Add the flags of a study, and those of a run but for its strategy."""
+    add = parser.add_argument
+    add("--ranks", metavar="N1,N2", default="1,2", help="numbers of ranks [1,2]")
+    add("--mode", choices=MODES, default="strong", help="what more ranks get [strong]")
+    add("--repeat", metavar="N", default="5", help="runs of each, in turn [5]")
+    add(
+        "--strategies",
+        metavar="LIST",
+        default="sync",
+        help="settings side by side, as sync,average:n_sync=5 [sync]",
+    )
+    add(
+        "--global-batch",
+        metavar="N",
+        help="rows a step that ranks share in strong mode (sync) [--batch-size of the "
+        "most ranks]",
+    )
+    add("--out", metavar="DIR", help="the folder (default: runs/TIME-DATA-scale)")
+    add("--only", metavar="N1,N2", help="of a study in DIR, run these numbers of ranks")
+    add("--collect", action="store_true", help="run nothing: write what is there")
+    add("--slurm", action="store_true", help="submit a job for each number of ranks")
+    add("--sbatch", metavar="OPTIONS", default="", help="sbatch's, as '--time=10:00'")
+    train.configure(parser, without=("strategy", "run", "quiet"))
+
+
+def check(args):
+    """Refuse, before anything starts, a study that cannot be."""
+    args.repeat = whole_number("--repeat", args.repeat, 1)
+    args.ranks = numbers("--ranks", args.ranks)
+    args.only = args.only and numbers("--only", args.only)
+    if args.global_batch:
+        args.global_batch = whole_number("--global-batch", args.global_batch, 1)
+    args.base = train.options(args)
+
+
+def numbers(flag, text):
+    """Return the numbers in a text such as 1,2,4, in order."""
+    return tuple(sorted({whole_number(flag, each, 1) for each in text.split(",")}))
+
+
+def alone(args, say):
+    """Run the study, or what is missing of it; 4 where every run failed."""
+    from ..scaling import collect, export, finish
+
+    study, folder = _study(args)
+    if args.slurm:
+        collect.hand_over(study, folder, shlex.split(args.sbatch), say)
+        return 0
+    if not args.collect:
+        collect.carry_out(study, folder, say, ranks=args.only)
+    rows = finish.written(study, folder)
+    say()
+    for line in export.lines(rows):
+        say(line)
+    say(f"\nlook at {folder}/index.html; tables: results.csv, runs.jsonl, extrap.txt")
+    return 0 if rows else 4
+
+
+def _study(args):
+    """Return the study that is meant, and its folder: an old one, or a new one."""
+    from pathlib import Path
+
+    from .. import config, folders, settings
+    from ..options import Train
+    from ..scaling import collect, study
+
+    given = args.base.keys() - {"data"} or "data" in args.base
+    if args.out and Path(args.out, "study.json").exists() and not given:
+        return study.read(args.out), Path(args.out).absolute()
+    if args.only or args.collect:
+        raise UsageError("--only and --collect take the --out DIR of a study, alone")
+    data = Train(**args.base).data
+    made = settings.parse(args.strategies, [], args.base)
+    more = MODES[args.mode], args.repeat, args.global_batch
+    study.Study(made, args.ranks, *more)  # refuses what cannot be, before a folder is
+    folder = folders.new(args.out, data, "scale", inside="runs").absolute()
+    path = collect.data_of(data, folder)
+    made = {k: config.replace(each, data=path) for k, each in made.items()}
+    found = study.Study(made, args.ranks, *more)
+    found.write(folder)
+    return found, folder

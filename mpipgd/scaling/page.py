@@ -1,0 +1,122 @@
+"""A study as one page that opens from disk, and prints."""
+
+from html import escape
+from pathlib import Path
+
+from .. import curves
+from ..html import document, listed, picture, table
+from . import export, pictures, results
+
+READING = (
+    "Every number is a median over the repeats, with a 95 % bootstrap interval of that "
+    "median. Speed-up and efficiency are against the fewest ranks of the same setting, "
+    "whose seconds stand in the table. Time to a target is split in two: seconds an "
+    "epoch are what the hardware did, epochs to the target what the statistics did. "
+)
+CROWDED = (
+    "Hollow markers are runs with more ranks than cores: they say nothing about "
+    "scaling, and have no efficiency."
+)
+TEXTS = {
+    "strong": "Strong scaling: the same rows, shared by more ranks.",
+    "weak": "Weak scaling: rows in proportion to the ranks.",
+}
+
+
+def write(folder, study, records, rows, facts=None, forecast=()):
+    """Write index.html of a study into its folder.
+
+    `facts`: more lines for its head; `forecast`: parts that come behind the pictures.
+    """
+    title = f"Scaling of {Path(next(iter(study.settings.values())).data).name}"
+    bad = [row.crowded for row in rows]
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{escape(READING + CROWDED * any(bad))}</p>",
+        listed(_facts(study, records) | (facts or {})),
+        *_incomplete(study, records),
+        *(f"<p>{escape(line)}.</p>" for line in results.alike(rows, records)),
+        table(export.HEADINGS, export.cells(rows)[1:], bad),
+        *_pictures(rows),
+        *forecast,
+    ]
+    document(folder / "index.html", title, parts)
+
+
+def _facts(study, records):
+    """Return what all runs have in common, name -> value."""
+    fine = [each for each in records if each["status"] == "ok"]
+    facts = {}
+    for label, base in study.settings.items():
+        sizes = f"batch {base.batch_size} rows a worker"
+        if base.strategy == "sync" and not base.workers and "strong" in study.modes:
+            sizes = f"global batch {study.batch(base):,} in strong mode"
+        model = f"{base.model}, {base.optimizer}, lr {base.lr:g}, {base.dtype or ''}"
+        facts[label] = f"{model.rstrip(', ')}; {sizes}; {base.epochs} epochs"
+    if fine:
+        last = fine[-1]
+        facts["machine"] = f"{last['platform']}, {last['cores']} cores a node"
+        facts["MPI"] = last["library"]
+        facts["nodes"] = f"up to {max(each['nodes'] for each in fine)}"
+    return facts | {"repeats": study.repeat}
+
+
+def _incomplete(study, records):
+    """Yield paragraphs on runs that are missing or failed."""
+    whole = len(list(study.points()))
+    if len(records) < whole:
+        yield f"<p><b>{len(records)} of {whole} runs have ended so far.</b></p>"
+    for each in records:
+        if each["status"] != "ok":
+            name = f"{each['mode']} {each['label']}, {each['ranks']} ranks"
+            yield f"<p>{escape(name)}: {escape(each['status'])}</p>"
+
+
+def _pictures(rows):
+    """Yield the pictures of each mode."""
+    if not curves.drawable():
+        yield "<p>Pictures need matplotlib: pip install matplotlib.</p>"
+        return
+    for mode, text in TEXTS.items():
+        mine = [row for row in rows if row.mode == mode]
+        if mine:
+            yield f"<h2>{mode.capitalize()} scaling</h2><p>{text}</p>"
+            yield from _of_mode(mode, mine)
+
+
+def _of_mode(mode, rows):
+    """Yield the pictures of one mode."""
+    strong = mode == "strong"
+    made = pictures.lines(
+        rows, lambda r: r.seconds, lambda r: r.between, label="seconds an epoch",
+        ideal=_ideal if strong else lambda ranks, base: base.seconds, log=True,
+    )  # fmt: skip
+    text = "Seconds of training an epoch; dotted: ideal scaling from the fewest ranks."
+    if any(row.predicted for row in rows):
+        text += " Crosses: predicted from one rank."
+    yield picture(made, f"{mode}-seconds", f"Time per epoch ({mode})", text)
+    if any(row.efficiency is not None for row in rows):
+        made = pictures.lines(
+            rows, lambda r: r.speedup, lambda r: r.speedup_between, label="speed-up",
+            ideal=lambda ranks, base: ranks / base.ranks,
+        )  # fmt: skip
+        yield picture(made, f"{mode}-speedup", f"Speed-up ({mode})", "Dotted: ideal.")
+        made = pictures.lines(
+            rows, lambda r: r.efficiency, lambda r: r.efficiency_between,
+            label="efficiency", ideal=lambda ranks, base: 1.0,
+        )  # fmt: skip
+        text = "Of the ranks' time, what one rank would have needed too."
+        yield picture(made, f"{mode}-efficiency", f"Efficiency ({mode})", text)
+    text = "Where a run's seconds went, a mean rank's; read: its rows, once a run."
+    heading = f"Shares of the time ({mode})"
+    yield picture(pictures.shares(rows), f"{mode}-shares", heading, text)
+    if any(row.epochs for row in rows):
+        made = pictures.lines(
+            rows, lambda r: r.epochs, lambda r: None, label="epochs to the target"
+        )
+        text = "The target is the worst of the settings' last losses: all reach it."
+        yield picture(made, f"{mode}-epochs", "What the statistics did", text)
+
+
+def _ideal(ranks, base):
+    return base.seconds * base.ranks / ranks
