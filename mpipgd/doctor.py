@@ -69,7 +69,8 @@ def versions(ranks, whole):
 
 
 def _by_host(ranks):
-    return {h: [r for r in ranks if r["host"] == h] for h in {r["host"] for r in ranks}}
+    hosts = dict.fromkeys(rank["host"] for rank in ranks)
+    return {host: [r for r in ranks if r["host"] == host] for host in hosts}
 
 
 def _allowed(there):

@@ -1,4 +1,4 @@
-"""One page that opens from disk: its style, its tables, its pictures, all in one file."""
+"""A page that opens from disk: style, tables and pictures, all in one file."""
 
 from html import escape
 
@@ -14,7 +14,7 @@ h2 { font-size: 1.15rem; margin-top: 2.5rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; }
 dt { color: #555; } dd { margin: 0; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem;
+table { border-collapse: collapse; font-size: .85rem; white-space: nowrap;
         font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #ddd; }
 th { border-bottom: 2px solid #555; vertical-align: bottom; }

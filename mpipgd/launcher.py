@@ -56,6 +56,11 @@ def in_job():
     return "SLURM_JOB_ID" in os.environ and "SLURM_JOB_NODELIST" in os.environ
 
 
+def slots():
+    """Return how many ranks this job, or this machine, has a core for."""
+    return int(os.environ["SLURM_NTASKS"]) if in_job() else cores()
+
+
 def start(ranks=None):
     """Return the words that start so many ranks, or as many as the job has tasks."""
     words = shlex.split(os.environ.get("MPIPGD_LAUNCH", ""))

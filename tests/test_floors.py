@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mpipgd"
 FLOORS = [
     "errors tree weights loop atomic clock shared jit tables doctor",
-    "launch field folders submit",
+    "launch field folders submit network",
     "waiting launcher mpi options transforms schedules data.rows",
     "pieces",
     "slices",

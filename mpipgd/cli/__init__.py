@@ -24,6 +24,7 @@ COMMANDS = {
     "submit": "write a job of SLURM into a run folder, and submit it",
     "status": "show how far runs have come",
 }
+HIDDEN = ("measure",)  # what other commands start
 STARTING = ("launch", "submit")
 
 
@@ -67,9 +68,8 @@ def parse(argv):
     if argv[:1] and argv[0] in STARTING and "--" in argv:
         behind = argv.index("--")
         argv, words = argv[:behind], argv[behind + 1 :]
-    if not argv or (
-        argv[0] not in COMMANDS and argv[0] not in ("-h", "--help", "--version")
-    ):
+    known = (*COMMANDS, *HIDDEN, "-h", "--help", "--version")
+    if not argv or argv[0] not in known:
         argv.insert(0, "train")
     parser = Parser(
         prog="mpipgd",
@@ -79,10 +79,11 @@ def parse(argv):
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, text in COMMANDS.items():
+    for name in (*COMMANDS, *HIDDEN):
         module = importlib.import_module(f".{name}", __name__)
+        shown = {"help": COMMANDS[name]} if name in COMMANDS else {}
         each = commands.add_parser(
-            name, help=text, description=module.__doc__, allow_abbrev=False
+            name, description=module.__doc__, allow_abbrev=False, **shown
         )
         module.configure(each)
         each.set_defaults(module=module, parser=each, command=name)

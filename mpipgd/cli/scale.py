@@ -8,6 +8,7 @@ with `mpipgd scale --out DIR`. Strong scaling shares a global batch among the ra
 import shlex
 
 from ..errors import UsageError
+from ..network import network
 from . import train, whole_number
 
 MODES = {"strong": ("strong",), "weak": ("weak",), "both": ("strong", "weak")}
@@ -35,6 +36,25 @@ def configure(parser):
     add("--only", metavar="N1,N2", help="of a study in DIR, run these numbers of ranks")
     add("--collect", action="store_true", help="run nothing: write what is there")
     add("--slurm", action="store_true", help="submit a job for each number of ranks")
+    add(
+        "--calibrate",
+        action="store_true",
+        help="in turn with the runs, measure steps on one rank and exchanges on "
+        "several, and compare what they foretell with what is measured",
+    )
+    add(
+        "--predict",
+        metavar="N1,N2",
+        nargs="?",
+        const="16,64,256,1024,4096",
+        help="foretell so many ranks, see --calibrate [16,64,256,1024,4096]",
+    )
+    add(
+        "--network",
+        metavar="FIGURES",
+        help="between nodes, where it is not measured: latency=2us,bandwidth=12GB/s",
+    )
+    add("--per-node", metavar="N", help="ranks a node for --predict [the cores here]")
     add("--sbatch", metavar="OPTIONS", default="", help="sbatch's, as '--time=10:00'")
     train.configure(parser, without=("strategy", "run", "quiet"))
 
@@ -46,6 +66,9 @@ def check(args):
     args.only = args.only and numbers("--only", args.only)
     if args.global_batch:
         args.global_batch = whole_number("--global-batch", args.global_batch, 1)
+    args.predict = numbers("--predict", args.predict) if args.predict else ()
+    args.network = args.network and network(args.network)
+    args.per_node = args.per_node and whole_number("--per-node", args.per_node, 1)
     args.base = train.options(args)
 
 
@@ -55,21 +78,26 @@ def numbers(flag, text):
 
 
 def alone(args, say):
-    """Run the study, or what is missing of it; 4 where every run failed."""
-    from ..scaling import collect, export, finish
+    """Run the study, or what is missing of it, and write what came out."""
+    from ..scaling import calibrate, collect, finish
 
     study, folder = _study(args)
     if args.slurm:
         collect.hand_over(study, folder, shlex.split(args.sbatch), say)
         return 0
+    if args.predict:
+        finish.ask(folder, args.predict, args.network, args.per_node)
+
+    def before(turn):
+        if args.calibrate:
+            calibrate.calibrate(study, folder, turn)
+
     if not args.collect:
-        collect.carry_out(study, folder, say, ranks=args.only)
-    rows = finish.written(study, folder)
-    say()
-    for line in export.lines(rows):
+        collect.carry_out(study, folder, say, ranks=args.only, before=before)
+    for line in ["", *finish.written(study, folder)]:
         say(line)
     say(f"\nlook at {folder}/index.html; tables: results.csv, runs.jsonl, extrap.txt")
-    return 0 if rows else 4
+    return 0
 
 
 def _study(args):
@@ -84,14 +112,17 @@ def _study(args):
     if args.out and Path(args.out, "study.json").exists() and not given:
         return study.read(args.out), Path(args.out).absolute()
     if args.only or args.collect:
-        raise UsageError("--only and --collect take the --out DIR of a study, alone")
+        raise UsageError(
+            "--only and --collect take the --out DIR of a study that is there"
+        )
     data = Train(**args.base).data
     made = settings.parse(args.strategies, [], args.base)
-    more = MODES[args.mode], args.repeat, args.global_batch
-    study.Study(made, args.ranks, *more)  # refuses what cannot be, before a folder is
+    name = Path(data).name.removesuffix(".h5")
+    more = args.ranks, MODES[args.mode], args.repeat, args.global_batch
+    study.Study(name, made, *more)  # refuses what cannot be, before a folder is
     folder = folders.new(args.out, data, "scale", inside="runs").absolute()
     path = collect.data_of(data, folder)
     made = {k: config.replace(each, data=path) for k, each in made.items()}
-    found = study.Study(made, args.ranks, *more)
+    found = study.Study(name, made, *more)
     found.write(folder)
     return found, folder

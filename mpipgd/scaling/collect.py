@@ -1,10 +1,8 @@
 """Start the runs of a study that are not there yet, and read what runs have left."""
 
 import json
-import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 from .. import config, launcher, submit
@@ -13,13 +11,14 @@ from ..errors import Refusal, UsageError
 SHARES = ("compute", "exchange", "wait", "read")
 
 
-def carry_out(study, folder, say, *, ranks=None):
+def carry_out(study, folder, say, *, ranks=None, before=lambda repeat: None):
     """Run what is missing, on all or on some numbers of ranks; say how each went.
 
-    A run that was interrupted begins again. Returns the records of all that have ended.
+    A run that was interrupted begins again. `before(repeat)` is called before each.
     """
     points = [each for each in study.points() if ranks is None or each.ranks in ranks]
     for number, point in enumerate(points, 1):
+        before(point.repeat)
         if record(study, folder, point) is None:
             _run(study, folder, point)
         found = record(study, folder, point)
@@ -28,7 +27,6 @@ def carry_out(study, folder, say, *, ranks=None):
             said = f"{found['epoch_seconds']:.4g} s an epoch"
         name = f"{point.mode} {point.label}, {point.ranks} ranks"
         say(f"{number}/{len(points)}  {name}: {said}")
-    return records(study, folder)
 
 
 def _run(study, folder, point):
@@ -125,8 +123,3 @@ def data_of(study_data, folder):
         if done.returncode:
             raise Refusal(f"{' '.join(words)}: {done.stderr.strip()}")
     return str(path.absolute())
-
-
-def now():
-    """Return the time, the machine and the command's folder, for the page."""
-    return {"made": time.strftime("%Y-%m-%d %H:%M"), "on": os.uname().nodename}

@@ -1,4 +1,4 @@
-"""A study's tables: results.csv, runs.jsonl, Extra-P's text format, and a terminal's."""
+"""A study's tables: results.csv, runs.jsonl, Extra-P's text, and a terminal's."""
 
 import csv
 import io

@@ -1,7 +1,6 @@
 """A study as one page that opens from disk, and prints."""
 
 from html import escape
-from pathlib import Path
 
 from .. import curves
 from ..html import document, listed, picture, table
@@ -23,17 +22,17 @@ TEXTS = {
 }
 
 
-def write(folder, study, records, rows, facts=None, forecast=()):
+def write(folder, study, records, rows, forecast=()):
     """Write index.html of a study into its folder.
 
-    `facts`: more lines for its head; `forecast`: parts that come behind the pictures.
+    `forecast`: parts that come behind the pictures.
     """
-    title = f"Scaling of {Path(next(iter(study.settings.values())).data).name}"
+    title = f"Scaling on {study.name}"
     bad = [row.crowded for row in rows]
     parts = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(READING + CROWDED * any(bad))}</p>",
-        listed(_facts(study, records) | (facts or {})),
+        listed(_facts(study, records)),
         *_incomplete(study, records),
         *(f"<p>{escape(line)}.</p>" for line in results.alike(rows, records)),
         table(export.HEADINGS, export.cells(rows)[1:], bad),

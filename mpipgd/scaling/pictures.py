@@ -57,7 +57,7 @@ def _ranks(axes, ranks):
 
 
 def shares(rows):
-    """Draw the shares of compute, exchange, wait and read as bars; return the figure."""
+    """Draw the shares of compute, exchange, wait and read as bars; the figure."""
     names = [f"{row.label}\n{row.ranks}" for row in rows]
     made, axes = figure(max(4.0, 1.0 + 0.8 * len(rows)), 3.4)
     bottom = [0.0] * len(rows)

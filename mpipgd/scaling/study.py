@@ -39,6 +39,7 @@ class Point:
 class Study:
     """What is to be run: `settings` are label -> options.Train, without workers of."""
 
+    name: str  # of the data
     settings: dict
     ranks: tuple
     modes: tuple = ("strong",)
@@ -82,6 +83,7 @@ class Study:
         """Return the options (`options.Train`) of a point, in the study's folder."""
         base = self.settings[point.label]
         changes = {"run": str(folder / "runs" / point.name), "quiet": True}
+        changes["checkpoint_every"] = str(max(1, base.epochs))  # the disk's time
         changes |= self.sizes(point.mode, base, point.ranks)
         return config.replace(base, seed=base.seed + point.repeat, **changes)
 
