@@ -19,8 +19,9 @@ from ..options import Train
 from ..sums import total
 from ..watch import Watchdog
 
-SPAN = 0.03  # seconds that a measurement takes at least
+SPAN = 0.06  # seconds that a measurement takes at least
 SPANS = 3  # of which the median counts
+WORK = 1 << 17  # doubles that are read between two exchanges: 1 MB
 LEAST = 30  # steps that are looked at one by one
 RANKS = [2**k for k in range(13)]  # among which the slowest step is foretold
 
@@ -147,13 +148,16 @@ def exchanges(comm, cases):
 def _exchange(grid, size, dtype, compiled, apart):
     """Return the seconds of an exchange, as of a gradient that was just computed.
 
-    What it takes to write that, and to read the weights, alone, is not part of it.
+    Some work between two of them lets caches and connections get as cold as in training;
+    what that, and to write the gradient and to read the weights, takes is not counted.
     """
+    work = np.ones(WORK)
     vectors = total(grid, Clock(), size, dtype, compiled=compiled, apart=apart)
     new, weights = np.ones(size, dtype), np.ones(size, dtype)
     mine = vectors.rows if vectors.apart else np.ones((1, size), dtype)
 
     def in_slices():
+        work.sum()
         mine[0] = new
         part = vectors.of_slice()
         vectors.result[vectors.slice] = part
@@ -161,10 +165,12 @@ def _exchange(grid, size, dtype, compiled, apart):
         vectors.result.sum()
 
     def whole():
+        work.sum()
         mine[0] = new
         vectors(mine).sum()
 
     def local():
+        work.sum()
         own[0] = new
         weights.sum()
 
