@@ -13,6 +13,7 @@ from .data.piled import PiledBatches
 from .data.rows import Csr
 from .data.stream import Batches
 from .errors import UsageError
+from .march import March, marching
 from .sums import total
 from .strategies import STRATEGIES, Parts
 from .transforms import OPTIMIZERS, chain, clip_norm, clip_weights, decay
@@ -62,9 +63,13 @@ def assemble(options, grid, plan, objective, train, clock):
     batches = batched(objective, plan, train, grid, clock, vectors)
     taken = store.descent(objective) if fast and batches.interruptible else None
     descend = taken and compiled(batches, rate, taken)
+    march = fast and marching(options, batches, objective, vectors, train)
+    if march:
+        descend = March(batches, vectors, rate)
+        transform = descend.counted(transform)
     if taken and isinstance(train, Part):
         batches.grain = objective.grain(train.X, plan.batch_size)
-    warm = partial(warmed, objective, train, taken)
+    warm = partial(warmed, objective, train, taken, descend if march else None)
     parts = batches, transform, store, descend, vectors, warm, batches.whole
     return Assembly(steps, rate, *parts)
 
@@ -97,8 +102,10 @@ def summing(options, grid, objective, clock):
     return vectors
 
 
-def warmed(objective, train, taken=None):
+def warmed(objective, train, taken=None, march=None):
     """Call the compiled passes of a run on no rows."""
+    if march:
+        march.warm()
     objective.warm(train.X, train.y)
     if getattr(train, "stored", None):
         w = np.zeros(objective.size, objective.dtype)

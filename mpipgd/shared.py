@@ -15,6 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 NAP = 20  # microseconds
+MONOTONIC = 1  # of clock_gettime(2)
 
 compiled = njit(cache=True, nogil=True)
 
@@ -68,6 +69,23 @@ def _nap(typingctx, microseconds):
         return _call(builder, "usleep", args)
 
     return types.int32(types.uint32), generate
+
+
+@intrinsic
+def now(typingctx):
+    """Return nanoseconds of the clock that `time.perf_counter` reads."""
+
+    def generate(context, builder, signature, args):
+        word = ir.IntType(64)
+        time = cgutils.alloca_once(builder, ir.ArrayType(word, 2))
+        _call(builder, "clock_gettime", [ir.Constant(ir.IntType(32), MONOTONIC), time])
+        seconds, nanoseconds = (
+            builder.extract_value(builder.load(time), k) for k in (0, 1)
+        )
+        whole = builder.mul(seconds, ir.Constant(word, 10**9))
+        return builder.add(whole, nanoseconds)
+
+    return types.int64(), generate
 
 
 @compiled

@@ -67,7 +67,7 @@ class Flagged(Sum):
         # only while every rank has a core to itself does it pay to look without a nap
         self.place = grid.comm.rank, before, spins()
         self.shared = self.slots.array, self.flags.array
-        self.total = self._in_numpy
+        self.total, self.compiled = self._in_numpy, compiled
         if compiled:
             self._compile()
 
@@ -106,6 +106,16 @@ class Flagged(Sum):
         self.total(mine, self.shared, self.place, self.turn, self.pairs, self.out)
         self.clock.exchanged(began, self.mine.nbytes)
         return self.out[0]
+
+    def meeting(self):
+        """Return what `shared.total` wants of the next turn, but this rank's sums."""
+        return self.shared, self.place, self.turn + 1, self.pairs, self.out
+
+    def met(self, times, seconds):
+        """Count so many turns that somebody else took, and their seconds."""
+        self.turn += times
+        self.clock.exchange += seconds
+        self.clock.sent += times * self.mine.nbytes
 
     def free(self):
         self.shared = None

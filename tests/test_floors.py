@@ -16,6 +16,7 @@ FLOORS = [
     "exchange settings status",
     "stores.* checkpoint journal console data.*",
     "strategies scores requeue",
+    "march",
     "hooks assemble model curves lbfgs",
     "html",
     "finish trace",

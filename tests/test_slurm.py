@@ -77,7 +77,7 @@ def straight(site, data, epochs):
 
 
 def test_stopped_jobs_go_on_to_the_same_weights(site, data):
-    epochs, stops = 400, random.Random(time.time_ns()).sample(range(1, 3000), 3)
+    epochs, stops = 150, random.Random(time.time_ns()).sample(range(1, 3000), 2)
     job, run = submitted(site, data, "run", "--epochs", epochs)
     for count, steps in enumerate(stops, 1):
         stop(job, run, steps)
@@ -95,12 +95,12 @@ def test_stopped_jobs_go_on_to_the_same_weights(site, data):
 
 
 def test_a_cancelled_job_leaves_a_run_that_goes_on(site, data):
-    job, run = submitted(site, data, "run", "--epochs", 300)
+    job, run = submitted(site, data, "run", "--epochs", 100)
     until(lambda: last_step(run) > 5000, 60, "at work")
     call("scancel", job)
     assert ended(job)[0] == "CANCELLED"
     mpipgd(site, "launch", "-n", 2, "--", "--resume", run)
-    assert summary(run)["weights_sha256"] == straight(site, data, 300)
+    assert summary(run)["weights_sha256"] == straight(site, data, 100)
 
 
 def test_a_job_that_gets_nowhere_is_given_up(site, data):

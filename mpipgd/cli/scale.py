@@ -32,10 +32,22 @@ def configure(parser):
         help="rows a step that ranks share in strong mode (sync) [--batch-size of the "
         "most ranks]",
     )
+    _where(parser.add_argument_group("where"))
+    _model(parser.add_argument_group("a model that foretells"))
+    train.configure(parser, without=("strategy", "run", "quiet"))
+
+
+def _where(group):
+    add = group.add_argument
     add("--out", metavar="DIR", help="the folder (default: runs/TIME-DATA-scale)")
     add("--only", metavar="N1,N2", help="of a study in DIR, run these numbers of ranks")
     add("--collect", action="store_true", help="run nothing: write what is there")
     add("--slurm", action="store_true", help="submit a job for each number of ranks")
+    add("--sbatch", metavar="OPTIONS", default="", help="sbatch's, as '--time=10:00'")
+
+
+def _model(group):
+    add = group.add_argument
     add(
         "--calibrate",
         action="store_true",
@@ -55,8 +67,6 @@ def configure(parser):
         help="between nodes, where it is not measured: latency=2us,bandwidth=12GB/s",
     )
     add("--per-node", metavar="N", help="ranks a node for --predict [the cores here]")
-    add("--sbatch", metavar="OPTIONS", default="", help="sbatch's, as '--time=10:00'")
-    train.configure(parser, without=("strategy", "run", "quiet"))
 
 
 def check(args):

@@ -60,6 +60,20 @@ class Batches:
                 gradient(w, X, y, order[cuts[s] : cuts[s + 1]], self.sums[i])
         return self.sums
 
+    def march(self, weights, step, due, meeting):
+        """Take the first worker's next steps with all others, compiled.
+
+        `due`: rates and rows of all workers at each of them; see `Linear.march`.
+        """
+        epoch, s = divmod(step, self.plan.steps)
+        if epoch != self.epoch:
+            self._begin(epoch)
+        cuts = self.cuts[0][s : s + len(due[0]) + 1]
+        steps = self.order[0], cuts, *due
+        return self.objective.march(
+            weights[0], self.part.X, self.part.y, steps, meeting
+        )
+
     def whole(self, step):
         """Return the first step from this one on at which a compiled pass may end."""
         s, grain = step % self.plan.steps, self.grain or 1

@@ -7,8 +7,7 @@ import numpy as np
 
 from ..data import rows as matrix
 from ..data.rows import Csr, Stored
-from ..errors import DataError
-from .losses import CODES, LOSSES, probabilities
+from .losses import CODES, LOSSES, class_indices, probabilities
 
 GRAIN = 1024  # rows
 
@@ -137,6 +136,17 @@ class Linear:
         else:
             kernels.descend(w, entries, y, steps, strengths, self._code, mean)
 
+    def marches(self, X):
+        """Can `march` take the steps over such rows?"""
+        dense = self.compiled and not isinstance(X, Csr)
+        return dense and self.loss != "softmax" and self.beta is None
+
+    def march(self, w, X, y, steps, meeting):
+        """Take many steps of synchronous SGD with all ranks: see `together.descend`."""
+        from .together import descend
+
+        return descend(w, X, y, steps, self.alpha, self._code, meeting)
+
     @property
     def averages_sparse(self):
         """Can `descend` keep the mean over steps on sparse rows?"""
@@ -226,18 +236,6 @@ class Linear:
         from . import sparse
 
         return sparse
-
-
-def class_indices(y, n_classes):
-    """Return y (n,) as class indices; DataError where one is not in 0 … n_classes-1."""
-    y = np.asarray(y)
-    strange = (y < 0) | (y >= n_classes) | (y != np.floor(y))
-    if strange.any():
-        raise DataError(
-            f"y holds the class {y[strange][0]}; the model has {n_classes} classes, "
-            f"numbered 0 to {n_classes - 1}"
-        )
-    return y.astype(np.intp)
 
 
 def penalty(w, alpha, beta):

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import DataError
+
 
 class Loss(NamedTuple):
     """A loss per row, its derivative in the raw output, and the task it is for."""
@@ -101,3 +103,15 @@ LOSSES = {
     "softmax": Loss(softmax_value, softmax_slope, "multiclass"),
 }
 CODES = {name: code for code, name in enumerate(LOSSES)}
+
+
+def class_indices(y, n_classes):
+    """Return y (n,) as class indices; DataError where one is not in 0 … n_classes-1."""
+    y = np.asarray(y)
+    strange = (y < 0) | (y >= n_classes) | (y != np.floor(y))
+    if strange.any():
+        raise DataError(
+            f"y holds the class {y[strange][0]}; the model has {n_classes} classes, "
+            f"numbered 0 to {n_classes - 1}"
+        )
+    return y.astype(np.intp)

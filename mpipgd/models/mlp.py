@@ -7,8 +7,8 @@ import numpy as np
 from ..data.rows import Csr
 from ..errors import UsageError
 from ..weights import size, views
-from .linear import class_indices, penalty
-from .losses import LOSSES, probabilities
+from .linear import penalty
+from .losses import LOSSES, class_indices, probabilities
 
 BLOCK = 2048
 

@@ -22,6 +22,7 @@ from ..watch import Watchdog
 SPAN = 0.06  # seconds that a measurement takes at least
 SPANS = 3  # of which the median counts
 WORK = 1 << 17  # doubles that are read between two exchanges: 1 MB
+LITTLE = 1e-7  # seconds that an exchange takes at least
 LEAST = 30  # steps that are looked at one by one
 RANKS = [2**k for k in range(13)]  # among which the slowest step is foretold
 
@@ -63,7 +64,8 @@ def steps(comm, text, *, share, batch, alone):
         read = course.clock.read
     return found | {
         "share": share, "alone": alone, "batch": course.plan.batch_size,
-        "steps": course.plan.steps, "rows": course.plan.rows, "size": size, "dtype": dtype, "compiled": compiled,
+        "steps": course.plan.steps, "rows": course.plan.rows,
+        "size": size, "dtype": dtype, "compiled": compiled,
         "read_seconds": read, "read_bytes": bytes_read,
     }  # fmt: skip
 
@@ -75,7 +77,7 @@ def _bytes(source):
 
 
 def _timed(course, *, fused):
-    """Return the seconds of a step, and of the slowest of several at once, as a dict."""
+    """Return the seconds of a step, and of the slowest of several, as a dict."""
     parts, epoch = course.parts, course.plan.steps
     if not fused:
         return _one_by_one(course)
@@ -148,8 +150,8 @@ def exchanges(comm, cases):
 def _exchange(grid, size, dtype, compiled, apart):
     """Return the seconds of an exchange, as of a gradient that was just computed.
 
-    Some work between two of them lets caches and connections get as cold as in training;
-    what that, and to write the gradient and to read the weights, takes is not counted.
+    Work between two of them lets caches and connections get as cold as in training; what
+    that, and to write the gradient and to read the weights, takes is not counted.
     """
     work = np.ones(WORK)
     vectors = total(grid, Clock(), size, dtype, compiled=compiled, apart=apart)
@@ -177,7 +179,8 @@ def _exchange(grid, size, dtype, compiled, apart):
     own = np.ones((1, size), dtype)
     try:
         once = in_slices if vectors.apart else whole
-        return max(0.0, _repeated(grid.comm, once) - _repeated(grid.comm, local))
+        spent = _repeated(grid.comm, once) - _repeated(grid.comm, local)
+        return max(LITTLE, spent)
     finally:
         vectors.free()
 
