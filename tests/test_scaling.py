@@ -222,7 +222,7 @@ def test_a_study_is_read_as_it_was_written(tmp_path):
 def made_up(alpha=4e-6, beta=1e-9, fixed=20e-6, row=1e-7, nodes=1):
     """Return measurements of a machine that is exactly as the model has it."""
     steps = [
-        {"label": "a", "share": s, "alone": False, "batch": b, "slowest": {},
+        {"label": "a", "share": s, "how": "one by one", "batch": b, "waits": {},
          "seconds": fixed + row * b, "rows": 64_000 * s, "size": 1000,
          "dtype": "float64"}
         for s in (1, 1 / 64) for b in (1, 64, 512)

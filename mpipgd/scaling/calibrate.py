@@ -15,7 +15,7 @@ from .costs import Costs, fitted
 
 SIZES = (1, 100, 1_000, 10_000, 100_000, 1_000_000)  # doubles
 PARTS = (1, 4, 16, 64)  # ranks whose share of the rows is tried, beside the study's
-STEP = ("label", "share", "batch", "alone")
+STEP = ("label", "share", "batch", "how")
 EXCHANGE = ("ranks", "nodes", "size", "dtype", "compiled", "apart")
 
 
@@ -53,10 +53,9 @@ def read(folder):
 def _median(group):
     """Return one measurement, with the medians of several."""
     found = group[0] | {"seconds": statistics.median(e["seconds"] for e in group)}
-    if "slowest" in found:
-        several = [each["slowest"] for each in group]
-        keys = found["slowest"]
-        found["slowest"] = {k: statistics.median(e[k] for e in several) for k in keys}
+    if "waits" in found:
+        several, keys = [each["waits"] for each in group], found["waits"]
+        found["waits"] = {k: statistics.median(e[k] for e in several) for k in keys}
     return found
 
 
@@ -97,14 +96,23 @@ def _wanted_steps(study):
                 sizes = study.sizes(mode, base, ranks)
                 share = sizes.get("rows_share", base.rows_share) / ranks
                 batch = sizes.get("batch_size", base.batch_size)
-                wanted[label, share, batch, ranks == 1] = text
+                for how in _ways(base, ranks):
+                    wanted[label, share, batch, how] = text
         for parts in PARTS:
             share = base.rows_share / parts
-            wanted.setdefault((label, share, base.batch_size, False), text)
+            for how in _ways(base):
+                wanted[label, share, base.batch_size, how] = text
         for batch in (1, 8, 64, 512):
-            wanted.setdefault((label, share, batch, False), text)
-    keys = ("label", "share", "batch", "alone")
-    return [dict(zip(keys, key)) | {"options": text} for key, text in wanted.items()]
+            for how in _ways(base):
+                wanted[label, share, batch, how] = text
+    return [dict(zip(STEP, key)) | {"options": text} for key, text in wanted.items()]
+
+
+def _ways(base, ranks=2):
+    """Return how steps are taken on so many ranks, see `measure.steps`."""
+    if ranks == 1 or base.strategy != "sync":
+        return ("alone",)
+    return "marching", "one by one"
 
 
 def _cases(study, steps):
@@ -125,7 +133,8 @@ def said(found):
     rates = [e["read_bytes"] / max(e["read_seconds"], 1e-9) for e in found["steps"]]
     labels = dict.fromkeys(each["label"] for each in found["steps"])
     for label in labels:
-        mine = [e for e in found["steps"] if (e["label"], e["alone"]) == (label, False)]
+        mine = [each for each in found["steps"] if each["label"] == label]
+        mine = [each for each in mine if each["how"] == mine[-1]["how"]]
         line = fitted([e["batch"] for e in mine], [e["seconds"] for e in mine])
         size = mine[0]["size"]
         yield (

@@ -64,15 +64,20 @@ class Costs:
     def step(self, label, share, batch, ranks):
         """Return the seconds of a step with so many rows, of a share of all rows."""
         labelled = [e for e in self.found["steps"] if e["label"] == label]
-        mine = [e for e in labelled if e["alone"] == (ranks == 1)] or labelled
+        ways = ["alone"] if ranks == 1 else ["one by one", "alone"]
+        if 1 < ranks <= self.per_node:
+            ways.insert(0, "marching")
+        known = {each["how"] for each in labelled}
+        way = next((each for each in ways if each in known), None)
+        mine = [e for e in labelled if e["how"] == way] or labelled
         same = [e for e in mine if math.isclose(e["share"], share, rel_tol=1e-6)]
-        exact = [_slowest(each, ranks) for each in same if each["batch"] == batch]
+        exact = [_waiting(each, ranks) for each in same if each["batch"] == batch]
         if exact:
             return exact[0]
         near = min(mine, key=lambda e: abs(math.log(e["share"] / share)))
         alike = [e for e in mine if e["share"] == near["share"]]
         among = alike if len(alike) > 1 else mine
-        seconds = [_slowest(each, ranks) for each in among]
+        seconds = [_waiting(each, ranks) for each in among]
         return fitted([each["batch"] for each in among], seconds)(batch)
 
     def rows_and_size(self, label):
@@ -151,12 +156,11 @@ class Costs:
         return batch * ranks if enough else None, period
 
 
-def _slowest(step, ranks):
-    """Return the seconds of the slowest of so many such steps at once."""
-    known = {int(key): value for key, value in step["slowest"].items()}
-    if not known:
-        return step["seconds"]
-    return float(np.interp(math.log2(ranks), np.log2([*known]), [*known.values()]))
+def _waiting(step, ranks):
+    """Return the seconds of a step with the wait for the slowest of so many."""
+    known = {int(key): value for key, value in step["waits"].items()} or {1: 0.0}
+    waits = np.interp(math.log2(ranks), np.log2([*known]), [*known.values()])
+    return step["seconds"] + float(waits)
 
 
 def _points(found):

@@ -16,7 +16,7 @@ from ..data import store
 from ..errors import Refusal
 from ..grid import Grid
 from ..options import Train
-from ..sums import total
+from ..sums import SMALL_BYTES, total
 from ..watch import Watchdog
 
 SPAN = 0.06  # seconds that a measurement takes at least
@@ -41,11 +41,13 @@ class _NoHooks:
         return None
 
 
-def steps(comm, text, *, share, batch, alone):
-    """Return what a step costs one worker, alone with a share of the rows, as a dict.
+def steps(comm, text, *, share, batch, how):
+    """Return what a step costs one worker with a share of the rows, as a dict, or None.
 
-    `text`: the run's options as TOML. Unless it is `alone` in the run, steps that would
-    meet the others are taken one by one, as on several ranks, but meet nobody.
+    `text`: the run's options as TOML. `how` it is taken: "alone", as by the one worker
+    of a run or by workers that drift; "one by one", as by those that meet at each step,
+    but meeting nobody; "marching", as by those whose meetings are compiled with the
+    steps (see `march`), which is None where they cannot be.
     """
     base = Train(**config.from_text(text, "study.json"))
     options = config.replace(
@@ -54,33 +56,27 @@ def steps(comm, text, *, share, batch, alone):
     )  # fmt: skip
     names = {"x": options.x, "y": options.y}
     source = store.open_data(comm, options.data, **names, share=share)
-    bytes_read = _bytes(source)
     with mpi.freeing(Grid(comm, 1)) as grid:
         course = Course(options, grid, source, Watchdog(comm, 0))
         with mpi.freeing(course):
-            found = _timed(course, fused=alone or base.strategy != "sync")
-        size, compiled = course.objective.size, bool(course.objective.compiled)
-        dtype = np.dtype(course.objective.dtype).name
-        read = course.clock.read
-    return found | {
-        "share": share, "alone": alone, "batch": course.plan.batch_size,
+            found = HOW[how](course)
+            if found is None:
+                return None
+            mean, waits = found
+    width = np.dtype(source.header.dtype).itemsize * source.header.n_features
+    return {
+        "share": share, "how": how, "batch": course.plan.batch_size,
+        "seconds": mean, "waits": waits,
         "steps": course.plan.steps, "rows": course.plan.rows,
-        "size": size, "dtype": dtype, "compiled": compiled,
-        "read_seconds": read, "read_bytes": bytes_read,
+        "size": course.objective.size, "dtype": np.dtype(course.objective.dtype).name,
+        "compiled": bool(course.objective.compiled),
+        "read_seconds": course.clock.read, "read_bytes": course.plan.rows * width,
     }  # fmt: skip
 
 
-def _bytes(source):
-    """Return about how many bytes the training rows take in the file."""
-    width = np.dtype(source.header.dtype).itemsize
-    return source.rows["train"] * source.header.n_features * width
-
-
-def _timed(course, *, fused):
-    """Return the seconds of a step, and of the slowest of several, as a dict."""
+def _alone(course):
+    """Return the mean seconds of a step, and no waits."""
     parts, epoch = course.parts, course.plan.steps
-    if not fused:
-        return _one_by_one(course)
     state = parts.transform.init(parts.store.pull())
     run = partial(
         loop.train, parts.gradient, parts.transform, parts.store, _NoHooks(epoch),
@@ -95,28 +91,60 @@ def _timed(course, *, fused):
         began = time.perf_counter()
         at = run(step=at, steps=at + epochs * epoch)
         spent.append((time.perf_counter() - began) / (epochs * epoch))
-    return {"seconds": float(np.median(spent)), "slowest": {}}
+    return float(np.median(spent)), {}
 
 
 def _one_by_one(course):
-    """Do the loop's steps, each of them timed."""
-    parts, epoch = course.parts, course.plan.steps
-    store, transform, ends = parts.store, parts.transform, [time.perf_counter()]
-    state, until = transform.init(store.pull()), ends[0] + 2 * SPANS * SPAN
-    while len(ends) < LEAST or ends[-1] < until:
+    """Return the mean seconds of the loop's steps, and the waits of several ranks."""
+    parts, store, transform = course.parts, course.parts.store, course.parts.transform
+    state = transform.init(store.pull())
+
+    def step(t):
+        nonlocal state
         weights = store.pull()
-        gradient = parts.gradient(weights, len(ends) - 1)
-        update, state = transform.update(gradient, state, weights)
+        update, state = transform.update(parts.gradient(weights, t), state, weights)
         store.push(update)
+
+    spent = _each(step, course.plan.steps)
+    began = time.perf_counter()
+    course.plan.order(1, 0)  # all ranks do it at once: nobody waits for it
+    order = (time.perf_counter() - began) / course.plan.steps
+    return float(spent.mean()) + order, _waits(spent)
+
+
+def _marching(course):
+    """Return the same for compiled steps; None where they cannot be."""
+    options, parts, objective = course.options, course.parts, course.objective
+    small = objective.size * np.dtype(objective.dtype).itemsize <= SMALL_BYTES
+    able = getattr(objective, "marches", lambda X: False)(course.data.train.X)
+    if not (small and able and parts.descend) or options.average_from is not None:
+        return None
+    mean, _ = _alone(course)
+    weights = parts.store.pull()
+    return mean, _waits(
+        _each(lambda t: parts.descend(weights, t, t + 1), course.plan.steps)
+    )
+
+
+HOW = {"alone": _alone, "one by one": _one_by_one, "marching": _marching}
+
+
+def _each(step, epoch):
+    """Take steps for a while; return the seconds of each but an epoch's first."""
+    ends = [time.perf_counter()]
+    until = ends[0] + 2 * SPANS * SPAN
+    while len(ends) < LEAST or ends[-1] < until:
+        step(len(ends) - 1)
         ends.append(time.perf_counter())
     spent = np.diff(ends)
     inside = np.arange(len(spent)) % epoch != 0
-    steps = np.sort(spent[inside] if inside.any() else spent)
-    began = time.perf_counter()
-    course.plan.order(1, 0)  # all ranks do it at once: nobody waits for it
-    order = (time.perf_counter() - began) / epoch
-    most = {ranks: order + _slowest(steps, ranks) for ranks in RANKS}
-    return {"seconds": most[1], "slowest": most}
+    return spent[inside] if inside.any() else spent
+
+
+def _waits(spent):
+    """Return {ranks: seconds}: by how much the slowest of so many exceeds the mean."""
+    spent = np.sort(spent)
+    return {ranks: _slowest(spent, ranks) - float(spent.mean()) for ranks in RANKS}
 
 
 def _slowest(steps, ranks):
@@ -150,8 +178,8 @@ def exchanges(comm, cases):
 def _exchange(grid, size, dtype, compiled, apart):
     """Return the seconds of an exchange, as of a gradient that was just computed.
 
-    Work between two of them lets caches and connections get as cold as in training; what
-    that, and to write the gradient and to read the weights, takes is not counted.
+    Work between two of them lets caches and connections get as cold as in training.
+    What that takes, and writing the gradient and reading weights, is not counted.
     """
     work = np.ones(WORK)
     vectors = total(grid, Clock(), size, dtype, compiled=compiled, apart=apart)
@@ -209,8 +237,8 @@ def measured(comm, wanted):
     for each in wanted.get("steps", ()):
         try:
             label = each.pop("label")
-            text = each.pop("options")
-            found["steps"].append({"label": label} | steps(comm, text, **each))
+            cost = steps(comm, each.pop("options"), **each)
+            found["steps"] += [{"label": label} | cost] if cost else []
         except Refusal as refusal:  # too few rows, say: one point less
             if not refusal.agreed and comm.size > 1:
                 raise
