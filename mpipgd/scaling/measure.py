@@ -183,7 +183,7 @@ def _exchange(grid, size, dtype, compiled, apart):
     """
     work = np.ones(WORK)
     vectors = total(grid, Clock(), size, dtype, compiled=compiled, apart=apart)
-    new, weights = np.ones(size, dtype), np.ones(size, dtype)
+    own, (new, weights) = np.ones((1, size), dtype), np.ones((2, size), dtype)
     mine = vectors.rows if vectors.apart else np.ones((1, size), dtype)
 
     def in_slices():
@@ -204,7 +204,6 @@ def _exchange(grid, size, dtype, compiled, apart):
         own[0] = new
         weights.sum()
 
-    own = np.ones((1, size), dtype)
     try:
         once = in_slices if vectors.apart else whole
         spent = _repeated(grid.comm, once) - _repeated(grid.comm, local)
