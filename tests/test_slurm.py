@@ -57,6 +57,31 @@ def test_an_array_trains_with_each_line_of_a_file(site, data):
     assert [summary(run)["lr"] for run in runs] == [0.01, 0.002]
 
 
+def pages(folder, ranks):
+    """Return whether a study's page and table have these numbers of ranks."""
+    table = folder / "results.csv"
+    lines = table.read_text().splitlines()[1:] if table.exists() else []
+    return {line.split(",")[2] for line in lines} == set(ranks)
+
+
+def test_a_study_is_one_job(site, data):
+    words = [SCRIPTS / "scaling.sbatch", data, "--ranks", "1,2", "--repeat", 1]
+    job = sbatch(site, "--ntasks=2", *words, "--epochs", 2)
+    assert ended(job) == ("COMPLETED", 0), log(site, job)
+    folder = site / "runs" / f"scale-{job}"
+    assert pages(folder, "12") and (folder / "index.html").exists()
+
+
+def test_a_study_is_a_job_for_each_number_of_ranks(site, data):
+    words = "--ranks", "1,4", "--repeat", 2, "--epochs", 2, "--out", "study"
+    options = "--slurm", "--sbatch", "--time=10:00 --nodes=1"
+    text = mpipgd(site, "scale", data, *words, *options)
+    jobs = [each.split()[1].rstrip(":") for each in text.splitlines()[:2]]
+    assert [ended(job) for job in jobs] == [("COMPLETED", 0)] * 2
+    assert pages(site / "study", "14")
+    assert "of 4 runs" not in (site / "study" / "index.html").read_text()
+
+
 def submitted(site, data, name, *flags):
     """Submit a training by `mpipgd submit`; return its job and its run folder."""
     text = mpipgd(
