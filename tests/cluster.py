@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path("/tmp/mpipgd-cluster-test")
+wanted = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not shutil.which("slurmctld") or not shutil.which("tc"),
+        reason="wants root, and what `scripts/cluster install` installs",
+    ),
+]
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
 
 

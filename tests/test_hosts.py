@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from .cluster import ROOT
+from .cluster import ROOT, wanted
 from .support import BIN, run as run_here
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [*wanted, pytest.mark.timeout(180)]
 NETNS = ROOT / "scripts" / "netns"
 
 

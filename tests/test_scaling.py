@@ -149,6 +149,7 @@ def test_the_same_workers_have_the_same_weights_and_a_failure_is_told(tmp_path):
     (["--ranks", "2,3", "--global-batch", "64"], "3 ranks cannot share"),
     (["--mode", "weak", "--workers", "4"], "--workers 4"),
     (["--collect"], "--out DIR of a study"),
+    (["--slurm", "--calibrate"], "slurm/scaling.sbatch"),
     (["--network", "fast"], "latency=SECONDS"),
     (["--strategies", "sink"], "sync"),
 ])  # fmt: skip

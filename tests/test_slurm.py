@@ -10,11 +10,10 @@ import pytest
 
 from .cluster import (
     ROOT, call, ended, last_step, sbatch, site, slurm, state, stop, summary,
-    until,
+    until, wanted,
 )  # fmt: skip
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("slurm"),
-              pytest.mark.timeout(240)]  # fmt: skip
+pytestmark = [*wanted, pytest.mark.usefixtures("slurm"), pytest.mark.timeout(240)]
 SCRIPTS = ROOT / "slurm"
 STOPPED = r"stopped on request after step ([0-9,]+);"
 FLAGS = ("--workers", 2, "--batch-size", 8, "--eval-every", 10, "--lr", 0.01)
@@ -147,6 +146,15 @@ def test_a_job_that_stops_before_its_first_step_is_not_requeued(site, data):
     found = ended(job)
     assert found[1] <= 1  # at most once, if a step was made by then
     assert found[0] == "COMPLETED" or "not requeued" in log(run, job)
+
+
+def test_the_doctor_finds_an_srun_without_pmi(site):
+    doctor = sys.executable, "-m", "mpipgd", "doctor", "--folder", site
+    text = call("srun", "--mpi=none", "-n", 2, *doctor, check=False, folder=site)
+    assert "FAULT" in text and "srun started 2 programs" in text, text
+    assert text.count("launch with") == 1
+    text = mpipgd(site, "launch", "-n", 2, "--", "doctor", "--folder", site)
+    assert "FAULT" not in text and "2 ranks" in text
 
 
 def test_submit_refuses_at_once_what_could_not_run(site, data):

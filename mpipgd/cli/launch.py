@@ -39,9 +39,10 @@ def _run_folder(words):
     What is wrong with it one process says, before many are started.
     """
     module, args = parse(words)
-    args.train = None
-    getattr(module, "check", lambda args: None)(args)
-    return getattr(args, "resume", None) or getattr(args.train, "run", None)
+    if args.command != "train":
+        return None
+    module.check(args)
+    return args.resume or args.train.run
 
 
 def alone(args, say):

@@ -79,6 +79,11 @@ def check(args):
     args.predict = numbers("--predict", args.predict) if args.predict else ()
     args.network = args.network and network(args.network)
     args.per_node = args.per_node and whole_number("--per-node", args.per_node, 1)
+    if args.slurm and args.calibrate:
+        raise UsageError(
+            "--calibrate with --slurm: expected a job that has both of what it measures; "
+            "see slurm/scaling.sbatch"
+        )
     args.base = train.options(args)
 
 
