@@ -175,7 +175,7 @@ def test_programs_that_do_not_see_each_other_are_refused(monkeypatch, size):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(size, "4")
     launch.verify(4)
-    with pytest.raises(UsageError, match="started 4 tasks, but MPI sees 1"):
+    with pytest.raises(UsageError, match="started 4 programs, but MPI sees 1"):
         launch.verify(1)
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")  # mpirun -n 1 in an allocation
     launch.verify(1)
