@@ -224,7 +224,7 @@ def made_up(alpha=4e-6, beta=1e-9, fixed=20e-6, row=1e-7, nodes=1):
     """Return measurements of a machine that is exactly as the model has it."""
     steps = [
         {"label": "a", "share": s, "how": "one by one", "batch": b, "waits": {},
-         "seconds": fixed + row * b, "rows": 64_000 * s, "size": 1000,
+         "ranks": 1, "seconds": fixed + row * b, "rows": 64_000 * s, "size": 1000,
          "dtype": "float64"}
         for s in (1, 1 / 64) for b in (1, 64, 512)
     ]  # fmt: skip
@@ -246,6 +246,18 @@ def test_the_model_finds_what_it_was_made_of():
     rare = Train(workers=2, batch_size=100, strategy="average", n_sync=10, epochs=5)
     assert model.epoch("a", rare, 2)[0] == pytest.approx(320 * step + 2 * sent)
     assert model.epoch("a", Train(workers=2, strategy="gossip"), 2) is None
+
+
+def test_steps_side_by_side_take_longer():
+    found = made_up()
+    beside = [each | {"seconds": 1.25 * each["seconds"], "ranks": 2}
+              for each in found["steps"]]  # fmt: skip
+    both = costs.Costs(found | {"steps": found["steps"] + beside}, per_node=2)
+    one = costs.Costs(found, per_node=2)
+    for ranks, more in ((1, 1.0), (2, 1.25), (64, 1.25)):
+        assert both.step("a", 0.5, 100, ranks) == pytest.approx(
+            more * one.step("a", 0.5, 100, ranks)
+        )
 
 
 def test_other_networks_are_unknown_until_stated():

@@ -81,8 +81,8 @@ def check(args):
     args.per_node = args.per_node and whole_number("--per-node", args.per_node, 1)
     if args.slurm and args.calibrate:
         raise UsageError(
-            "--calibrate with --slurm: expected a job that has both of what it measures; "
-            "see slurm/scaling.sbatch"
+            "--calibrate with --slurm: expected one job, for it measures several "
+            "numbers of ranks in turn; see slurm/scaling.sbatch"
         )
     args.base = train.options(args)
 

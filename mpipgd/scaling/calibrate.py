@@ -1,4 +1,4 @@
-"""Measure the pieces of a study's runs: steps on one rank, exchanges on several.
+"""Measure the pieces of a study's runs: steps without exchanges, exchanges without.
 
 A machine is not as fast now as it was a minute ago, so that pieces are measured in turn
 with the runs, once a repeat, and their medians count.
@@ -16,6 +16,7 @@ from .costs import Costs, fitted
 SIZES = (1, 100, 1_000, 10_000, 100_000, 1_000_000)  # doubles
 PARTS = (1, 4, 16, 64)  # ranks whose share of the rows is tried, beside the study's
 STEP = ("label", "share", "batch", "how")
+STEPS = (*STEP, "ranks")
 EXCHANGE = ("ranks", "nodes", "size", "dtype", "compiled", "apart")
 
 
@@ -28,8 +29,9 @@ def calibrate(study, folder, turn):
     found = _measured(folder, 1, {"steps": _wanted_steps(study)})
     cases = _cases(study, found["steps"])
     for ranks in _tried(study):
-        more = _measured(folder, ranks, {"exchanges": cases})
-        found["exchanges"] += more["exchanges"]
+        asked = {"exchanges": cases, "steps": _wanted_steps(study, ranks)}
+        more = _measured(folder, ranks, asked)
+        found = {key: found[key] + more[key] for key in found}
     path.write_text(json.dumps(found, indent=1) + "\n")
 
 
@@ -42,7 +44,7 @@ def read(folder):
     if not turns:
         return None
     found = {"per_node": _per_node(turns[0]), "turns": len(turns)}
-    for name, keys in (("steps", STEP), ("exchanges", EXCHANGE)):
+    for name, keys in (("steps", STEPS), ("exchanges", EXCHANGE)):
         groups = {}
         for each in (each for turn in turns for each in turn[name]):
             groups.setdefault(tuple(each[key] for key in keys), []).append(each)
@@ -86,23 +88,26 @@ def _measured(folder, ranks, wanted):
     return found
 
 
-def _wanted_steps(study):
-    """Return the steps to measure: as the study's, and so that lines can be fitted."""
+def _wanted_steps(study, beside=1):
+    """Return the steps to measure: as the study's, and so that lines can be fitted.
+
+    Those that are measured on several ranks at once are the study's on so many.
+    """
     wanted = {}
     for label, base in study.settings.items():
         text = config.to_text(base)
         for mode in study.modes:
-            for ranks in study.ranks:
+            for ranks in study.ranks if beside == 1 else [beside]:
                 sizes = study.sizes(mode, base, ranks)
                 share = sizes.get("rows_share", base.rows_share) / ranks
                 batch = sizes.get("batch_size", base.batch_size)
                 for how in _ways(base, ranks):
                     wanted[label, share, batch, how] = text
-        for parts in PARTS:
+        for parts in PARTS if beside == 1 else ():
             share = base.rows_share / parts
             for how in _ways(base):
                 wanted[label, share, base.batch_size, how] = text
-        for batch in (1, 8, 64, 512):
+        for batch in (1, 8, 64, 512) if beside == 1 else ():
             for how in _ways(base):
                 wanted[label, share, batch, how] = text
     return [dict(zip(STEP, key)) | {"options": text} for key, text in wanted.items()]

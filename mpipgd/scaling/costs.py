@@ -3,9 +3,10 @@
     T(P) = s·c(b, n/P) + m·x(P, v)
 
 s steps of c seconds with b rows a worker out of its n/P, and m exchanges of v bytes an
-epoch. c is as measured on one rank, between measurements c₀ + c₁ b. On one node x is as
-measured, or α + v β. Between N nodes the fixed order has every node gather the partial
-sums of all others (Thakur et al. 2005, §4, allgather):
+epoch. c is as measured on one rank, between measurements c₀ + c₁ b, times what it grew
+by when several ranks took such steps side by side, which share the memory. On one node
+x is as measured, or α + v β. Between N nodes the fixed order has every node gather the
+partial sums of all others (Thakur et al. 2005, §4, allgather):
 
     x = x(one node) + α ⌈log₂ N⌉ + (N - 1) v β
 
@@ -63,7 +64,9 @@ class Costs:
 
     def step(self, label, share, batch, ranks):
         """Return the seconds of a step with so many rows, of a share of all rows."""
-        labelled = [e for e in self.found["steps"] if e["label"] == label]
+        labelled = [
+            e for e in self.found["steps"] if (e["label"], e["ranks"]) == (label, 1)
+        ]
         ways = ["alone"] if ranks == 1 else ["one by one", "alone"]
         if 1 < ranks <= self.per_node:
             ways.insert(0, "marching")
@@ -72,13 +75,33 @@ class Costs:
         mine = [e for e in labelled if e["how"] == way] or labelled
         same = [e for e in mine if math.isclose(e["share"], share, rel_tol=1e-6)]
         exact = [_waiting(each, ranks) for each in same if each["batch"] == batch]
+        more = self._crowding(label, way, ranks)
         if exact:
-            return exact[0]
+            return exact[0] * more
         near = min(mine, key=lambda e: abs(math.log(e["share"] / share)))
         alike = [e for e in mine if e["share"] == near["share"]]
         among = alike if len(alike) > 1 else mine
         seconds = [_waiting(each, ranks) for each in among]
-        return fitted([each["batch"] for each in among], seconds)(batch)
+        return fitted([each["batch"] for each in among], seconds)(batch) * more
+
+    def _crowding(self, label, how, ranks):
+        """Return how much longer steps take beside those of other ranks of a node."""
+        here = min(ranks, self.per_node)
+        mine = [
+            e for e in self.found["steps"] if (e["label"], e["how"]) == (label, how)
+        ]
+        beside = {each["ranks"] for each in mine} - {1}
+        if here == 1 or not beside:
+            return 1.0
+        tried = min(beside, key=lambda each: abs(math.log(each / here)))
+        single = {(e["share"], e["batch"]): e for e in mine if e["ranks"] == 1}
+        factors = [
+            each["seconds"] / single[key]["seconds"]
+            for each in mine
+            if each["ranks"] == tried
+            and (key := (each["share"], each["batch"])) in single
+        ]
+        return max(1.0, float(np.median(factors))) if factors else 1.0
 
     def rows_and_size(self, label):
         """Return how many rows the whole set has, and what is exchanged, as a dict."""
