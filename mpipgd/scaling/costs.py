@@ -86,20 +86,21 @@ class Costs:
 
     def _crowding(self, label, how, ranks):
         """Return how much longer steps take beside those of other ranks of a node."""
-        here = min(ranks, self.per_node)
         mine = [
             e for e in self.found["steps"] if (e["label"], e["how"]) == (label, how)
         ]
         beside = {each["ranks"] for each in mine} - {1}
+        here = ranks if ranks in beside else min(ranks, self.per_node)
         if here == 1 or not beside:
             return 1.0
         tried = min(beside, key=lambda each: abs(math.log(each / here)))
         single = {(e["share"], e["batch"]): e for e in mine if e["ranks"] == 1}
+        several = [e for e in mine if e["ranks"] == tried]
+        keys = [(each["share"], each["batch"]) for each in several]
         factors = [
             each["seconds"] / single[key]["seconds"]
-            for each in mine
-            if each["ranks"] == tried
-            and (key := (each["share"], each["batch"])) in single
+            for each, key in zip(several, keys)
+            if key in single
         ]
         return max(1.0, float(np.median(factors))) if factors else 1.0
 

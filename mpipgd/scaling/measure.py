@@ -205,9 +205,8 @@ def _exchange(grid, size, dtype, compiled, apart):
         weights.sum()
 
     try:
-        once = in_slices if vectors.apart else whole
-        spent = _repeated(grid.comm, once) - _repeated(grid.comm, local)
-        return max(LITTLE, spent)
+        once = _repeated(grid.comm, in_slices if vectors.apart else whole)
+        return max(LITTLE, once - _repeated(grid.comm, local))
     finally:
         vectors.free()
 
