@@ -64,8 +64,13 @@ def extrap(rows):
 
 
 def cells(rows):
-    """Return the table that people read, as lists of texts, headings first."""
-    return [HEADINGS, *map(_cells, rows)]
+    """Return the table that people read, as lists of texts, headings first.
+
+    Columns with nothing in them are left out.
+    """
+    columns = zip(HEADINGS, *map(_cells, rows))
+    said = [each for each in columns if not {*each[1:]} <= {"–", ""}]
+    return [list(row) for row in zip(*said)] or [HEADINGS]
 
 
 def _cells(row):

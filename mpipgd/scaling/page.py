@@ -35,11 +35,16 @@ def write(folder, study, records, rows, forecast=()):
         listed(_facts(study, records)),
         *_incomplete(study, records),
         *(f"<p>{escape(line)}.</p>" for line in results.alike(rows, records)),
-        table(export.HEADINGS, export.cells(rows)[1:], bad),
+        table(*_head_and_rows(rows), bad),
         *_pictures(rows),
         *forecast,
     ]
     document(folder / "index.html", title, parts)
+
+
+def _head_and_rows(rows):
+    head, *cells = export.cells(rows)
+    return head, cells
 
 
 def _facts(study, records):
@@ -92,7 +97,7 @@ def _of_mode(mode, rows):
     )  # fmt: skip
     text = "Seconds of training an epoch; dotted: ideal scaling from the fewest ranks."
     if any(row.predicted for row in rows):
-        text += " Crosses: predicted from one rank."
+        text += " Crosses: as the model has it."
     yield picture(made, f"{mode}-seconds", f"Time per epoch ({mode})", text)
     if any(row.efficiency is not None for row in rows):
         made = pictures.lines(

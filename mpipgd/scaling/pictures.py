@@ -59,7 +59,7 @@ def _ranks(axes, ranks):
 def shares(rows):
     """Draw the shares of compute, exchange, wait and read as bars; the figure."""
     names = [f"{row.label}\n{row.ranks}" for row in rows]
-    made, axes = figure(max(4.0, 1.0 + 0.8 * len(rows)), 3.4)
+    made, axes = figure(max(6.4, 1.0 + 0.8 * len(rows)), 3.4)
     bottom = [0.0] * len(rows)
     for name, colour in zip(SHARES, SHARE_COLOURS):
         heights = [100 * row.shares[name] for row in rows]
