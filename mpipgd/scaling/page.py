@@ -118,7 +118,7 @@ def _of_mode(mode, rows):
         made = pictures.lines(
             rows, lambda r: r.epochs, lambda r: None, label="epochs to the target"
         )
-        text = "The target is the worst of the settings' last losses: all reach it."
+        text = "The target is the worst of the runs' last losses: all reach it."
         yield picture(made, f"{mode}-epochs", "What the statistics did", text)
 
 

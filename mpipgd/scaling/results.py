@@ -108,20 +108,17 @@ def bootstrap(statistic, *samples):
 
 
 def _targets(found):
-    """Fill in the epochs to the target: the worst of the last losses of all rows.
+    """Fill in the epochs to the target: the worst of the last losses of all runs.
 
-    So every setting reaches it, and what it takes is a matter of statistics alone.
+    So every run reaches it, and what it takes is a matter of statistics alone.
     """
-    finals = [statistics.median(run["loss"] for run in row.runs) for row in found]
+    target = max((run["loss"] for row in found for run in row.runs), default=0.0)
     for row in found:
-        reached = [_reached(run["curve"], max(finals)) for run in row.runs]
-        known = [each for each in reached if each is not None]
-        if 2 * len(known) > len(row.runs):
-            row.epochs = statistics.median(known)
+        row.epochs = statistics.median(_reached(r["curve"], target) for r in row.runs)
 
 
 def _reached(curve, target):
-    """Return the epoch at which a curve gets to the target, between two evaluations."""
+    """Return the epoch at which a curve gets to the target, or ends beyond it."""
     before = None
     for epoch, _, loss in curve:
         if loss is not None and loss <= target:
@@ -130,7 +127,7 @@ def _reached(curve, target):
             share = (before[1] - target) / (before[1] - loss)
             return before[0] + share * (epoch - before[0])
         before = None if loss is None else (epoch, loss)
-    return None
+    return curve[-1][0]
 
 
 def alike(found, records):
