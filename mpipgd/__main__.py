@@ -60,7 +60,8 @@ def _together(module, args, first):
     comm = mpi.world()
     try:
         getattr(module, "verify", launch.verify)(comm.size)
-        code = module.main(args, comm, cli.printer(comm.rank == 0))
+        shown = comm.rank == 0 and (first or comm.size > 1)  # programs may be apart
+        code = module.main(args, comm, cli.printer(shown))
     except Refusal as refusal:
         if not refusal.agreed and comm.size > 1:
             mpi.crash(comm, refusal)
