@@ -38,7 +38,7 @@ def gathered(comm, folder):
         "clocks": _clocks(comm),
         "folder": mpi.on_root(comm, of_folder, folder),
     }
-    whole |= of_launcher()
+    whole |= mpi.on_root(comm, of_launcher)
     whole["shared"] = _shares(comm, each)
     whole["latency"], whole["bandwidth"] = _sums(comm)
     whole["memory"] = min(comm.allgather(_memory(comm)))

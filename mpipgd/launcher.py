@@ -5,14 +5,12 @@
 
 import contextlib
 import functools
-import math
 import os
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from .errors import UsageError
@@ -107,17 +105,13 @@ class Started:
         # of SIGINT srun only says how its tasks do
         self.kept.append(signal.SIGTERM if number == signal.SIGINT else number)
 
-    def wait(self, timeout=None):
+    def wait(self):
         """Return the exit code; 128 and its number more where a signal ended it."""
-        ends = time.monotonic() + timeout if timeout else math.inf
         try:
             while self.process.poll() is None:
                 self._pass_on()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self.process.wait(0.1)
-                if time.monotonic() > ends:
-                    self.kept.append(signal.SIGTERM)
-                    ends = math.inf
         finally:
             for number, handler in self.before.items():
                 signal.signal(number, handler)

@@ -4,6 +4,8 @@ Under the launcher that a run would have, as `mpirun -n 8 python -m mpipgd docto
 alone. The exit code is 0 only where a run would go well, else 2.
 """
 
+import importlib
+
 from ..errors import UsageError
 
 LIMIT = 60.0  # seconds after which a launcher or a network that hangs is given up
@@ -19,7 +21,7 @@ def configure(parser):
 def check(args):
     """Refuse an MPI that cannot even be loaded."""
     try:
-        import mpi4py.MPI  # noqa: F401
+        importlib.import_module("..mpi", __package__)
     except (ImportError, RuntimeError) as error:
         raise UsageError(
             f"doctor: mpi4py finds no MPI: {str(error).splitlines()[0]}; "

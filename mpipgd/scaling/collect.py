@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from .. import config, launcher, submit
-from ..errors import Refusal, UsageError
+from ..errors import Diverged, Refusal, UsageError
 
 SHARES = ("compute", "exchange", "wait", "read")
 
@@ -14,14 +14,16 @@ SHARES = ("compute", "exchange", "wait", "read")
 def carry_out(study, folder, say, *, ranks=None, before=lambda repeat: None):
     """Run what is missing, on all or on some numbers of ranks; say how each went.
 
-    A run that was interrupted begins again. `before(repeat)` is called before each.
+    A run that was interrupted, or failed otherwise than by diverging, begins again.
+    `before(repeat)` is called before each.
     """
     points = [each for each in study.points() if ranks is None or each.ranks in ranks]
     for number, point in enumerate(points, 1):
         before(point.repeat)
-        if record(study, folder, point) is None:
-            _run(study, folder, point)
         found = record(study, folder, point)
+        if found is None or found["exit"] not in (0, Diverged.code):
+            _run(study, folder, point)
+            found = record(study, folder, point)
         said = found["status"]
         if said == "ok":
             said = f"{found['epoch_seconds']:.4g} s an epoch"
@@ -114,7 +116,9 @@ def data_of(study_data, folder):
     """Return the path of the data; a bundled set is made once, in the folder."""
     from ..data.bundled import BUNDLED
 
-    if study_data not in BUNDLED or Path(study_data).exists():
+    if Path(study_data).exists():
+        return str(Path(study_data).absolute())  # the study may go on from elsewhere
+    if study_data not in BUNDLED:
         return str(study_data)
     path = folder / "data.h5"
     if not path.exists():
