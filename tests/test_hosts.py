@@ -40,6 +40,10 @@ def on_hosts(ranks, *words, timeout=100):
     )  # fmt: skip
 
 
+def hosts(folder):
+    return json.loads((folder / "env.json").read_text())["hosts"]
+
+
 def summary(folder):
     return json.loads((folder / "summary.json").read_text())
 
@@ -50,8 +54,7 @@ def test_weights_are_those_of_one_machine(rate, tmp_path, flags):
     done = on_hosts(2, *words, tmp_path / "far")
     assert done.returncode == 0, done.stdout + done.stderr
     assert run_here(2, *words, tmp_path / "near")[0] == 0
-    hosts = json.loads((tmp_path / "far" / "env.json").read_text())["hosts"]
-    assert hosts == {"mpipgd1": 1, "mpipgd2": 1}
+    assert hosts(tmp_path / "far") == {"mpipgd1": 1, "mpipgd2": 1}
     found = [summary(tmp_path / each)["weights_sha256"] for each in ("far", "near")]
     assert found[0] == found[1]
 
@@ -61,6 +64,7 @@ def test_four_hosts_have_them_too(four_hosts, tmp_path):
     done = on_hosts(4, *words, tmp_path / "far")
     assert done.returncode == 0, done.stdout + done.stderr
     assert run_here(1, *words, tmp_path / "near")[0] == 0
+    assert hosts(tmp_path / "far") == {f"mpipgd{k}": 1 for k in (1, 2, 3, 4)}
     found = [summary(tmp_path / each)["weights_sha256"] for each in ("far", "near")]
     assert found[0] == found[1]
 
