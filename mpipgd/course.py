@@ -33,8 +33,7 @@ class Course:
             self.clock.trace = Trace(grid.comm)
         self.compiled = 0.0  # seconds of compiling, or loading, what is called
         with mpi.together(grid.comm):
-            local = options.strategy != "sync" or options.workers == 1
-            self.objective = build(options, source.header, local=local)
+            self.objective = build(options, source.header)
             self.plan = plan.build(options, source.rows["train"])
             self.data = load(
                 grid,

@@ -14,6 +14,8 @@ VARIANTS = {
     "none": {"penalty": "none", "intercept": False},
     "float32": {"dtype": "float32", "schedule": "cosine"},
     "single rows": {"batch_size": 1},
+    "softmax": {"loss": "softmax", "batch_size": 40},
+    "softmax, float32": {"loss": "softmax", "dtype": "float32", "penalty": "none"},
     "hinge": {"loss": "hinge", "batch_size": 3, "warmup": 1.0},
 }
 

@@ -17,7 +17,7 @@ PENALTIES = {  # name -> (share of l2, share of l1) of alpha, given l1_ratio
 }
 
 
-def build_linear(options, header, *, local=False):
+def build_linear(options, header):
     """Return the linear objective that `options` ask for on data with this `header`."""
     loss = options.loss or DEFAULT_LOSS[header.task]
     expect("--loss", loss, LOSSES)
@@ -26,7 +26,6 @@ def build_linear(options, header, *, local=False):
         found = len(options.alpha)
         raise UsageError(f"--alpha holds {found} values; a linear model takes one")
     softmax = loss == "softmax"
-    on_its_own = not softmax or header.sparse or local
     l2, l1 = PENALTIES[options.penalty](options.l1_ratio)
     return Linear(
         header.n_features,
@@ -37,12 +36,12 @@ def build_linear(options, header, *, local=False):
         intercept=options.intercept,
         epsilon=options.epsilon,
         dtype=np.dtype(options.dtype or "float64"),
-        compiled={"auto": on_its_own, "numba": True, "numpy": False}[options.kernels],
+        compiled=options.kernels != "numpy",
     )
 
 
-def build_mlp(options, header, *, local=False):
-    """Return the network that `options` ask for; `local` makes no difference to it."""
+def build_mlp(options, header):
+    """Return the network that `options` ask for."""
     regression = header.task == "regression"
     loss = options.loss or ("squared" if regression else "softmax")
     expect("--loss", loss, ("softmax", "squared"))
@@ -70,17 +69,13 @@ def build_mlp(options, header, *, local=False):
 MODELS = {"linear": build_linear, "mlp": build_mlp}
 
 
-def build(options, header, *, local=False):
-    """Return the objective for data with this `header`; UsageError where they misfit.
-
-    `local`: most steps will be taken on local rows alone, so that a compiled pass is
-    worth importing numba even for dense softmax, which otherwise is matrix products.
-    """
+def build(options, header):
+    """Return the objective for data with this header; UsageError where they misfit."""
     expect("--model", options.model, MODELS)
     expect("--penalty", options.penalty, PENALTIES)
     if options.many:
         return build_many(options, header, build_linear)
-    return MODELS[options.model](options, header, local=local)
+    return MODELS[options.model](options, header)
 
 
 def _fit_task(loss, header):

@@ -9,7 +9,7 @@ from numba import types
 from numba.extending import overload
 
 from ..jit import compiled
-from . import kernels, sparse
+from . import kernels, products, sparse
 
 
 @compiled
@@ -41,7 +41,7 @@ def _descend(w, X, y, steps, strengths, loss):
 @overload(_descend)
 def _fitting(w, X, y, steps, strengths, loss):
     if isinstance(loss, types.Integer):  # the number of classes
-        rows = sparse if isinstance(X, types.BaseTuple) else kernels
+        rows = sparse if isinstance(X, types.BaseTuple) else products
         softmax = rows.softmax_descend
         return lambda w, X, y, steps, strengths, loss: softmax(
             w.reshape(-1, loss), X, y, steps, strengths, (None, 0)

@@ -14,7 +14,7 @@ from .losses import CODES
 from .vectors import add, dot
 
 SQUARED, HUBER, LOG = CODES["squared"], CODES["huber"], CODES["log"]
-HINGE, SOFTMAX = CODES["hinge"], CODES["softmax"]
+HINGE = CODES["hinge"]
 
 
 @compiled
@@ -47,22 +47,6 @@ def slope(loss, p, y):
     if code == HINGE:
         return -y if y * p <= 1.0 else 0.0
     return -2.0 * y * max(0.0, 1.0 - y * p)
-
-
-@compiled
-def softmax_residual(z, y):
-    """Turn scores `z` (C,) into probabilities less one at `y`; return the loss."""
-    top = z[0]
-    for c in range(1, z.size):
-        top = max(top, z[c])
-    picked, total = z[y] - top, 0.0
-    for c in range(z.size):
-        z[c] = math.exp(z[c] - top)
-        total += z[c]
-    for c in range(z.size):
-        z[c] /= total
-    z[y] -= 1
-    return math.log(total) - picked
 
 
 @compiled
@@ -182,39 +166,5 @@ def descend(w, X, y, steps, strengths, loss, mean):
             i = order[k]
             prefetch_row(X, y, order[min(k + AHEAD, order.size - 1)])
             add(g, slope(loss, dot(w, X, i), y[i]), X, i)
-        scale = 1.0 / max(1, hi - lo)
-        move(w, g, scale, rates[s], strengths, (u, max(0, before + s)))
-
-
-@compiled
-def scores(W, x, z):
-    """Write x W into `z` (C,)."""
-    z[:] = 0
-    for j in range(W.shape[0]):
-        for c in range(z.size):
-            z[c] += x[j] * W[j, c]
-
-
-@compiled
-def add_outer(G, x, z):
-    """G <- G + x zᵀ, in place."""
-    for j in range(G.shape[0]):
-        for c in range(z.size):
-            G[j, c] += x[j] * z[c]
-
-
-@compiled
-def softmax_descend(W, X, y, steps, strengths, mean):
-    """Take plain SGD steps of softmax regression; `W` is (width, C)."""
-    (order, cuts, rates), (u, before) = steps, mean
-    G, z = np.empty_like(W), np.empty_like(W[0])
-    w, g = W.reshape(-1), G.reshape(-1)
-    for s in range(rates.size):
-        lo, hi = cuts[s], cuts[s + 1]
-        g[:] = 0
-        for i in order[lo:hi]:
-            scores(W, X[i], z)
-            softmax_residual(z, y[i])
-            add_outer(G, X[i], z)
         scale = 1.0 / max(1, hi - lo)
         move(w, g, scale, rates[s], strengths, (u, max(0, before + s)))

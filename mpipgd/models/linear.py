@@ -10,6 +10,7 @@ from ..data.rows import Csr, Stored
 from .losses import CODES, LOSSES, class_indices, probabilities
 
 GRAIN = 1024  # rows
+PANEL = 1 << 17  # weights; of more, a library's blocks make better use of caches
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,26 @@ class Linear:
         """
         if isinstance(X, Stored):
             return self._stored_gradient(w, X, y, out)
-        sparse, softmax = isinstance(X, Csr), self.loss == "softmax"
-        if not self.compiled or (softmax and not sparse):
+        if not self.compiled or not self._fits(X):
             return self._plain_gradient(w, X, y, rows, out)
-        if not sparse:
-            return self._dense.gradient(w, X, y, rows, out, self._code)
-        if softmax:
+        passes, entries = self._fitting(X)
+        if self.loss == "softmax":
             W, G = self._matrix(w), self._matrix(out)
-            return self._sparse.outputs_gradient(W, X[:3], y, rows, G, self._code)
-        return self._sparse.gradient(w, X[:3], y, rows, out, self._code)
+            return passes.outputs_gradient(W, entries, y, rows, G, self._code)
+        return passes.gradient(w, entries, y, rows, out, self._code)
+
+    def _fits(self, X):
+        """Are there compiled passes over such rows that numpy does not outdo?"""
+        if isinstance(X, Csr) or self.loss != "softmax":
+            return True
+        return X.flags.c_contiguous and self.size <= PANEL
+
+    def _fitting(self, X):
+        """Return the module of compiled passes over such rows, and what it takes."""
+        if isinstance(X, Csr):
+            return self._passes.sparse, X[:3]
+        softmax = self.loss == "softmax"
+        return self._passes.products if softmax else self._passes.kernels, X
 
     @property
     def takes_stored(self):
@@ -101,7 +113,7 @@ class Linear:
         for data, spans in X.segments:
             end = at + int(spans[:, 1].sum())
             segment = (data, spans), y[at:end], X.scaling
-            total += self._dense.stored_gradient(w, *segment, out, self._code)
+            total += self._passes.kernels.stored_gradient(w, *segment, out, self._code)
             at = end
         return total
 
@@ -124,28 +136,26 @@ class Linear:
         `share` the steps are folded into a shared vector: see `folds.descend`. With
         `mean`, (u, k), u <- u + max(0, k + s) Δ for the change Δ of w in step s.
         """
-        kernels, entries = self._dense, X
-        if isinstance(X, Csr):
-            kernels, entries = self._sparse, X[:3]
+        (passes, entries), softmax = self._fitting(X), self.loss == "softmax"
         steps, strengths = (order, cuts, rates), (self.alpha, self.beta)
         if share:
-            loss = self.n_outputs if self.loss == "softmax" else self._code
-            self._folds.descend(w, entries, y, steps, strengths, loss, share)
-        elif self.loss == "softmax":
-            kernels.softmax_descend(self._matrix(w), entries, y, steps, strengths, mean)
+            loss = self.n_outputs if softmax else self._code
+            self._passes.folds.descend(w, entries, y, steps, strengths, loss, share)
+        elif softmax:
+            passes.softmax_descend(self._matrix(w), entries, y, steps, strengths, mean)
         else:
-            kernels.descend(w, entries, y, steps, strengths, self._code, mean)
+            passes.descend(w, entries, y, steps, strengths, self._code, mean)
 
     def marches(self, X):
         """Can `march` take the steps over such rows?"""
         dense = self.compiled and not isinstance(X, Csr)
-        return dense and self.loss != "softmax" and self.beta is None
+        return dense and self._fits(X) and self.beta is None
 
     def march(self, w, X, y, steps, meeting):
         """Take many steps of synchronous SGD with all ranks: see `together.descend`."""
-        from .together import descend
-
-        return descend(w, X, y, steps, self.alpha, self._code, meeting)
+        outputs = self.n_outputs if self.loss == "softmax" else None
+        known = self.alpha, self._code, outputs
+        return self._passes.together.descend(w, X, y, steps, *known, meeting)
 
     @property
     def averages_sparse(self):
@@ -209,7 +219,7 @@ class Linear:
             return matrix.product(X, W)
         p = np.empty((matrix.n_rows(X), *W.shape[1:]), dtype=w.dtype)
         columns = (-1, self.n_outputs)
-        self._sparse.product(X[:3], W.reshape(columns), p.reshape(columns))
+        self._passes.sparse.product(X[:3], W.reshape(columns), p.reshape(columns))
         return p
 
     def _matrix(self, w):
@@ -220,22 +230,10 @@ class Linear:
         return CODES[self.loss], float(self.epsilon)
 
     @cached_property
-    def _dense(self):
-        from . import kernels
+    def _passes(self):
+        from . import passes
 
-        return kernels
-
-    @cached_property
-    def _folds(self):
-        from . import folds
-
-        return folds
-
-    @cached_property
-    def _sparse(self):
-        from . import sparse
-
-        return sparse
+        return passes
 
 
 def penalty(w, alpha, beta):

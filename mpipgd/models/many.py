@@ -93,9 +93,11 @@ class Many:
         """Write the gradient sums over X[rows] into `out`; return the sum of losses."""
         W, G = self._matrix(w), self._matrix(out)
         if isinstance(X, Csr):
-            return self._sparse.outputs_gradient(W, X[:3], y, rows, G, self._code)
+            passes = self._passes.sparse
+            return passes.outputs_gradient(W, X[:3], y, rows, G, self._code)
         if self.models[0].compiled and X.flags.c_contiguous:
-            return self._dense.gradient(W, X, y, rows, G, self._code)
+            passes = self._passes.products
+            return passes.outputs_gradient(W, X, y, rows, G, self._code)
         n, total = len(y) if rows is None else len(rows), 0.0
         block = max(16, BLOCK_BYTES // max(1, X.itemsize * X.shape[1]))
         G[...] = 0
@@ -123,7 +125,7 @@ class Many:
         if not isinstance(X, Csr):
             return X @ self._matrix(w)
         p = np.empty((matrix.n_rows(X), self.n_outputs), self.dtype)
-        self._sparse.product(X[:3], self._matrix(w), p)
+        self._passes.sparse.product(X[:3], self._matrix(w), p)
         return p
 
     def penalty(self, w):
@@ -150,16 +152,10 @@ class Many:
         return self.models[0]._code
 
     @cached_property
-    def _dense(self):
-        from . import products
+    def _passes(self):
+        from . import passes
 
-        return products
-
-    @cached_property
-    def _sparse(self):
-        from . import sparse
-
-        return sparse
+        return passes
 
 
 def _view(rows):

@@ -1,8 +1,10 @@
-"""Products of rows and matrices of few columns, as the weights of many settings are.
+"""Products of rows and matrices of few columns: weights of classes, or many settings.
 
 A library's matrix product is made for large matrices; of 16 columns it makes half the
 speed. Here four rows, or four columns of X, are kept in registers at a time.
 """
+
+import math
 
 import numpy as np
 from numba import types
@@ -11,9 +13,11 @@ from numba.extending import intrinsic
 
 from ..jit import compiled
 from .ahead import prefetch
-from .kernels import slope, value
+from .kernels import move, slope, value
+from .losses import CODES
 from .vectors import PLACE, Lanes
 
+SOFTMAX = CODES["softmax"]
 FEW = 4  # rows, or columns of X, whose sums are in registers
 LANES = 64  # bytes of such a sum: more would not fit, and fewer not keep it busy
 BLOCK = 32  # rows that are read twice, the second time from the nearest cache
@@ -133,13 +137,45 @@ def add_transposed(X, n, R, G):
 
 
 @compiled
-def gradient(W, X, y, rows, G, loss):
+def softmax_residual(z, y):
+    """Turn scores `z` (C,) into probabilities less one at `y`; return the loss."""
+    top = z[0]
+    for c in range(1, z.size):
+        top = max(top, z[c])
+    picked, total = z[y] - top, 0.0
+    for c in range(z.size):
+        z[c] = math.exp(z[c] - top)
+        total += z[c]
+    for c in range(z.size):
+        z[c] /= total
+    z[y] -= 1
+    return math.log(total) - picked
+
+
+@compiled
+def residuals(z, y, loss):
+    """Turn the raw outputs `z` (K,) of a row into slopes; return the sum of losses.
+
+    They are those of softmax, or each has the loss of its own.
+    """
+    if loss[0] == SOFTMAX:
+        return softmax_residual(z, int(y))
+    total = 0.0
+    for k in range(z.size):
+        total += value(loss, z[k], y)
+        z[k] = slope(loss, z[k], y)
+    return total
+
+
+@compiled
+def outputs_gradient(W, X, y, rows, G, loss):
     """Write Σ x slopesᵀ over the rows (None: all) into G (d, K); return the loss sum.
 
-    X (n, d) and W (d, K) in one piece each; column k of W is a model of its own.
+    X (n, d), W (d, K) and G in one piece each, but for X with `rows`.
     """
     n, K, total = X.shape[0] if rows is None else rows.size, W.shape[1], 0.0
-    P, gathered = np.empty((BLOCK, K), W.dtype), np.empty((BLOCK, X.shape[1]), W.dtype)
+    most = min(n, BLOCK)
+    P, gathered = np.empty((most, K), W.dtype), np.empty((most, X.shape[1]), W.dtype)
     G[:] = 0
     for lo in range(0, n, BLOCK):
         m = min(BLOCK, n - lo)
@@ -152,8 +188,19 @@ def gradient(W, X, y, rows, G, loss):
         outputs(some, m, W, P)
         for i in range(m):
             known = y[lo + i] if rows is None else y[rows[lo + i]]
-            for k in range(K):
-                total += value(loss, P[i, k], known)
-                P[i, k] = slope(loss, P[i, k], known)
+            total += residuals(P[i], known, loss)
         add_transposed(some, m, P, G)
     return total
+
+
+@compiled
+def softmax_descend(W, X, y, steps, strengths, mean):
+    """Take plain SGD steps of softmax regression, as `kernels.descend`."""
+    (order, cuts, rates), (u, before), loss = steps, mean, (SOFTMAX, 0.0)
+    G = np.empty_like(W)
+    w, g = W.reshape(-1), G.reshape(-1)
+    for s in range(rates.size):
+        lo, hi = cuts[s], cuts[s + 1]
+        outputs_gradient(W, X, y, order[lo:hi], G, loss)
+        scale = 1.0 / max(1, hi - lo)
+        move(w, g, scale, rates[s], strengths, (u, max(0, before + s)))

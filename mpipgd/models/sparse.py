@@ -11,7 +11,8 @@ import numpy as np
 from ..jit import bare, compiled, inlined
 from . import lazy
 from .ahead import AHEAD, prefetch
-from .kernels import SOFTMAX, slope, softmax_residual, value
+from .kernels import slope, value
+from .products import residuals, softmax_residual
 
 
 @bare
@@ -191,13 +192,7 @@ def outputs_gradient(W, X, y, rows, G, loss):
         x, _ = row(X, i, 0)
         z[:] = 0
         scores(W, x, z)
-        if loss[0] == SOFTMAX:
-            total += softmax_residual(z, int(y[i]))
-        else:
-            for c in range(z.size):
-                p = z[c]
-                total += value(loss, p, y[i])
-                z[c] = slope(loss, p, y[i])
+        total += residuals(z, y[i], loss)
         add_outer(G, 1.0, x, z)
     return total
 

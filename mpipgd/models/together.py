@@ -8,24 +8,30 @@ import numpy as np
 from numba import njit
 
 from ..shared import now, total
-from .kernels import gradient
+from . import kernels, products
 
 compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @compiled
-def descend(w, X, y, steps, alpha, loss, meeting):
+def descend(w, X, y, steps, alpha, loss, outputs, meeting):
     """Take steps w <- w - rate (Σ_k g_k / n + alpha w), in place.
 
     steps: (order, cuts, rates, counts); step s reads this rank's rows order[cuts[s]:
     cuts[s + 1]] of the counts[s] rows of all. `alpha` is None or one per weight;
-    `meeting` is what `shared.total` wants but its first argument. Returns the steps
-    taken until a mean gradient was not finite, and the nanoseconds in exchanges.
+    `outputs` is None, or the number of softmax's classes; `meeting` is what
+    `shared.total` wants but its first argument. Returns the steps taken until a mean
+    gradient was not finite, and the nanoseconds in exchanges.
     """
     (order, cuts, rates, counts), (shared, place, turn, pairs, out) = steps, meeting
     g, spent = np.empty((1, w.size), w.dtype), 0
     for s in range(rates.size):
-        gradient(w, X, y, order[cuts[s] : cuts[s + 1]], g[0], loss)
+        rows = order[cuts[s] : cuts[s + 1]]
+        if outputs is None:
+            kernels.gradient(w, X, y, rows, g[0], loss)
+        else:
+            W, G = w.reshape(-1, outputs), g.reshape(-1, outputs)
+            products.outputs_gradient(W, X, y, rows, G, loss)
         began = now()
         total(g, shared, place, turn + s, pairs, out)
         spent += now() - began
