@@ -95,8 +95,7 @@ def ridge(X, y, alpha):
 def descend(comm, header, X, y, *, plan=None, **options):
     """Train on arrays, without files or hooks; return the weights, on every rank."""
     options = Train(**{"lr": 0.05, "epochs": 3} | options)
-    local = options.strategy != "sync"
-    model = build(options, header, local=local)
+    model = build(options, header)
     workers = options.workers or comm.size
     options = config.replace(options, workers=workers)
     plan = plan or plans.build(options, len(y))
