@@ -48,7 +48,8 @@ def _all(settings, repeat, folder):
     names = enumerate(itertools.product(range(repeat), settings.items()))
     for number, (again, (label, options)) in names:
         name = f"{number:03d}-" + "".join(c if c.isalnum() else "-" for c in label)
-        more = {"run": str(folder / name), "quiet": True, "seed": options.seed + again}
+        more = {"run": str(folder / name), "seed": options.seed + again}
+        more |= {"quiet": True, "picture": False}
         yield label, config.replace(options, **more), again
 
 

@@ -227,6 +227,7 @@ class Train:
         "end all ranks when no step was made for so many seconds; 0: never",
         low=0,
     )
+    picture: bool = _run(True, "draw the losses into the run folder")
     quiet: bool = _run(False, "print nothing but errors")
 
     def __post_init__(self):

@@ -47,7 +47,8 @@ def leave(course, scene, summary):
             made = model.Model(course.header, objective, weights, course.data.scaling)
             made.write(folder / "model.h5", text)
             scene.journal.json("summary.json", summary)
-            picture = folder / "loss.png" if curves.drawable() else None
+            drawn = course.options.picture and curves.drawable()
+            picture = folder / "loss.png" if drawn else None
             if picture:
                 curves.loss(report.epochs(folder), picture)
             scene.console.close()

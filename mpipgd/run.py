@@ -14,7 +14,7 @@ from .options import Train
 from .watch import Watchdog
 
 CHANGEABLE = {"epochs", "target", "tol", "patience", "time_limit", "eval_every"}
-CHANGEABLE |= {"checkpoint_every", "hang_after", "quiet"}
+CHANGEABLE |= {"checkpoint_every", "hang_after", "picture", "quiet"}
 
 
 def train(options, *, comm):

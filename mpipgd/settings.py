@@ -7,7 +7,7 @@ from . import config
 from .errors import UsageError, expect, nearest
 from .options import Train
 
-FIXED = {"data", "x", "y", "run", "quiet", "strategy", "seed"}
+FIXED = {"data", "x", "y", "run", "picture", "quiet", "strategy", "seed"}
 OBJECTIVE = {"model", "loss", "epsilon", "hidden", "activation", "penalty", "alpha"}
 OBJECTIVE |= {"l1_ratio", "intercept", "standardize"}
 

@@ -72,13 +72,5 @@ def real():
 
 
 @pytest.fixture
-def no_pictures(monkeypatch):
-    """Runs that draw nothing, which takes longer than to train."""
-    from mpipgd import curves
-
-    monkeypatch.setattr(curves, "drawable", lambda: False)
-
-
-@pytest.fixture
 def rng():
     return np.random.default_rng(7)

@@ -28,8 +28,9 @@ ENV = {
 def start(ranks, *args, program=("-m", "mpipgd"), **env):
     """Start a program under mpirun, its output to be read; it has a time-out."""
     mpirun = ["timeout", "-k", "5", "100", BIN / "mpirun", "-n", str(ranks)]
+    more = ["--no-picture"] if "--run" in args else []  # takes longer than to train
     return subprocess.Popen(
-        [*mpirun, sys.executable, *program, *map(str, args)],
+        [*mpirun, sys.executable, *program, *map(str, args), *more],
         env=os.environ | ENV | env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -51,7 +52,13 @@ def run(ranks, *args, **more):
 
 def options(data, run, **more):
     """Return quiet options for a short run."""
-    known = {"quiet": True, "workers": 8, "epochs": 3, "hang_after": 60.0}
+    known = {
+        "picture": False,
+        "quiet": True,
+        "workers": 8,
+        "epochs": 3,
+        "hang_after": 60.0,
+    }
     return Train(**known | {"data": str(data), "run": str(run)} | more)
 
 

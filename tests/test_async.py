@@ -16,8 +16,6 @@ from mpipgd.sums import total
 
 from .support import descend, options, problem
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
 
 def made(comm, size=7, *, workers=None, **more):
     """Return grid, sum and store over all ranks of a communicator."""

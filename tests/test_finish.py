@@ -35,7 +35,7 @@ def data(comm, folder):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("loss", RECIPES)
-def test_the_optimum_is_reached(comm, folder, data, agree, no_pictures, loss, way):
+def test_the_optimum_is_reached(comm, folder, data, agree, loss, way):
     known = {"loss": loss, "alpha": (1e-3,), "epochs": 400, "lr": 0.02, "workers": 5}
     run = options(data(loss), folder / "run", **known, **WAYS[way])
     summary = train(run, comm=comm)
@@ -68,7 +68,7 @@ def test_a_valley_that_bends(size):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_resumed_is_straight_on(comm, folder, data, agree, no_pictures, way):
+def test_resumed_is_straight_on(comm, folder, data, agree, way):
     known = {"alpha": (1e-3,), "lr": 0.02, "workers": 3, **WAYS[way]}
     known |= {"sync_every": 9}
     path = data("squared")
@@ -86,7 +86,7 @@ def test_resumed_is_straight_on(comm, folder, data, agree, no_pictures, way):
             shutil.rmtree(run)
 
 
-def test_the_switch_is_told(comm, folder, data, agree, no_pictures):
+def test_the_switch_is_told(comm, folder, data, agree):
     run = options(data("log"), folder / "run", epochs=40, then="lbfgs")
     train(run, comm=comm)
     comm.Barrier()
@@ -104,6 +104,6 @@ def test_the_switch_is_told(comm, folder, data, agree, no_pictures):
         ({"then": "lbfgs", "model": "mlp"}, "takes smooth functions, found relu"),
     ],
 )
-def test_what_has_kinks_is_refused(folder, comm, data, no_pictures, more, found):
+def test_what_has_kinks_is_refused(folder, comm, data, more, found):
     with pytest.raises(UsageError, match=found):
         train(options(data("log"), folder / "run", **more), comm=comm)

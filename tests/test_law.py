@@ -10,7 +10,7 @@ from mpipgd.data.make import make, make_bundled
 
 from .support import options
 
-pytestmark = [pytest.mark.mpi, pytest.mark.usefixtures("no_pictures")]
+pytestmark = pytest.mark.mpi
 
 MODELS = {
     "softmax": {"model": "linear"},

@@ -59,7 +59,7 @@ def path(comm, folder):
     "strategy, penalty", [("average", "elasticnet"), ("sync", "l2")]
 )
 def test_checkpoints_in_between_keep_the_bits(
-    comm, folder, path, agree, no_pictures, strategy, penalty
+    comm, folder, path, agree, strategy, penalty
 ):
     workers = 1 if strategy == "sync" else 3
     known = {"loss": "hinge", "penalty": penalty, "alpha": (1e-3,), "batch_size": 1}

@@ -40,9 +40,7 @@ def data(comm, folder):
 
 @pytest.mark.parametrize("density", [1.0, 0.3])
 @pytest.mark.parametrize("case", CASES, ids=label)
-def test_each_is_a_run_of_its_own(
-    comm, folder, data, agree, no_pictures, case, density
-):
+def test_each_is_a_run_of_its_own(comm, folder, data, agree, case, density):
     known = {"workers": 3, "epochs": 4, "alpha": (0.01,), "lr": 0.02, **case}
     path = data(case["loss"], density)
     together = train(options(path, folder / "many", **known), comm=comm)
@@ -64,7 +62,7 @@ def test_each_is_a_run_of_its_own(
 @pytest.mark.parametrize("strategy", ["sync", "average", "elastic", "gossip"])
 @pytest.mark.parametrize("density", [1.0, 0.3])
 def test_one_that_diverges_leaves_the_others(
-    comm, folder, data, agree, no_pictures, strategy, density
+    comm, folder, data, agree, strategy, density
 ):
     path = data("squared", density)
     known = {"workers": 3, "epochs": 30, "strategy": strategy, "sync_every": 5}
@@ -84,7 +82,7 @@ def test_one_that_diverges_leaves_the_others(
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("case", CASES[:3], ids=label)
-def test_the_law_holds(shared_tmp, agree, no_pictures, case):
+def test_the_law_holds(shared_tmp, agree, case):
     hashes = set()
     rank = mpi.world().rank
     for name, comm in ((f"alone{rank}", mpi.alone()), ("world", mpi.world())):

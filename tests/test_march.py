@@ -54,7 +54,7 @@ def hashed(comm, data, name, **more):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_weights_are_those_of_single_steps(
-    comm, data, marched, monkeypatch, agree, no_pictures, name
+    comm, data, marched, monkeypatch, agree, name
 ):
     fast = hashed(comm, data, "fast", **VARIANTS[name])
     agree(sum(marched) > 0 or comm.size == 1)
@@ -65,7 +65,7 @@ def test_weights_are_those_of_single_steps(
 
 
 def test_ranks_that_march_meet_ranks_that_do_not(
-    comm, data, marched, monkeypatch, agree, no_pictures
+    comm, data, marched, monkeypatch, agree
 ):
     if comm.rank % 2:
         monkeypatch.setattr("mpipgd.assemble.marching", lambda *args: False)
@@ -75,9 +75,7 @@ def test_ranks_that_march_meet_ranks_that_do_not(
     agree(mixed == hashed(comm, data, "plain"))
 
 
-def test_a_run_goes_on_step_by_step_after_marching(
-    comm, data, monkeypatch, agree, no_pictures
-):
+def test_a_run_goes_on_step_by_step_after_marching(comm, data, monkeypatch, agree):
     """The transform's counters are as if it had taken the steps: the rates go on."""
     more = {"schedule": "invscaling", "epochs": 4}
     whole = hashed(comm, data, "whole", **more)

@@ -91,7 +91,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_resumed_is_straight_on(comm, folder, agree, no_pictures, way):
+def test_resumed_is_straight_on(comm, folder, agree, way):
     path, known = folder / "data.h5", {**WAYS[way], "average_from": 1.0, "lr": 0.01}
     make(comm, "regression", str(path), rows=600, features=20)
     straight = train(options(path, folder / "all", **known, epochs=4), comm=comm)
@@ -101,7 +101,7 @@ def test_resumed_is_straight_on(comm, folder, agree, no_pictures, way):
     agree(same, comm)
 
 
-def test_the_mean_is_nearer_to_the_optimum(tmp_path, no_pictures):
+def test_the_mean_is_nearer_to_the_optimum(tmp_path):
     make(mpi.alone(), "regression", str(tmp_path / "x.h5"), rows=3000, features=10)
     known = {"workers": 1, "batch_size": 1, "lr": 0.03, "epochs": 10, "seed": 2}
     best, last, mean = (

@@ -125,7 +125,7 @@ def test_the_command_says_where_the_picture_is(tmp_path, wine):
 
 @pytest.mark.parametrize("name", ["config.toml", "summary.json", "metrics.jsonl"])
 @pytest.mark.parametrize("text", ["", "[]", "{}", "\x00 no text"])
-def test_a_folder_that_is_not_whole_is_told(tmp_path, no_pictures, name, text):
+def test_a_folder_that_is_not_whole_is_told(tmp_path, name, text):
     run = tmp_path / "run"
     train(options("digits", run, epochs=1, workers=1), comm=mpi.alone())
     (run / name).write_text(text)

@@ -30,7 +30,13 @@ def lines(folder, event):
 
 def test_run_folder_holds_what_the_contract_says(comm, folder, agree):
     data, home = made(comm, folder), folder / "run"
-    variant = {"strategy": "average", "n_sync": 4, "workers": 5, "epochs": 6}
+    variant = {
+        "strategy": "average",
+        "n_sync": 4,
+        "workers": 5,
+        "epochs": 6,
+        "picture": True,
+    }
     train(options(data, home, **variant), comm=comm)
     comm.Barrier()  # idle ranks are here at once
     summary = json.loads((home / "summary.json").read_text())

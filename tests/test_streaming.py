@@ -85,7 +85,7 @@ def anew(path, **more):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whole_gradients_are_those_in_memory(comm, folder, agree, no_pictures, kind):
+def test_whole_gradients_are_those_in_memory(comm, folder, agree, kind):
     path, known = made(comm, folder, kind), {"workers": 3, "epochs": 8}
     known |= {"batch_size": 10**6, "lr": 0.2, "checkpoint_every": "100"}
     for more in ({}, {"optimizer": "lbfgs"}):
@@ -107,7 +107,7 @@ def test_whole_gradients_are_those_in_memory(comm, folder, agree, no_pictures, k
     "kind, way",
     [("chunked", 0), ("contiguous", 1), ("packed", 2), ("chunked", 4), ("sparse", 3)],
 )
-def test_the_law_holds(shared_tmp, agree, no_pictures, kind, way):
+def test_the_law_holds(shared_tmp, agree, kind, way):
     world = mpi.world()
     path = made(world, shared_tmp, kind)
     world.Barrier()
@@ -124,7 +124,7 @@ def test_the_law_holds(shared_tmp, agree, no_pictures, kind, way):
 @pytest.mark.parametrize(
     "way", WAYS[:3], ids=lambda way: "-".join(map(str, way.values()))
 )
-def test_resumed_is_straight_on(comm, folder, agree, no_pictures, way):
+def test_resumed_is_straight_on(comm, folder, agree, way):
     path, known = made(comm, folder, "chunked"), {"workers": 3, **LIMIT, **way}
     straight = train(options(path, folder / "all", **known, epochs=4), comm=comm)
     train(options(path, folder / "cut", **known, epochs=2), comm=comm)
@@ -151,9 +151,7 @@ def test_a_damaged_block_ends_all_ranks(tmp_path, rows):
 @pytest.mark.parametrize("name", ["train/X", "train/y", "test/X"])
 @pytest.mark.parametrize("kind", ["chunked", "packed"])
 @pytest.mark.parametrize("standardize", [True, False])
-def test_a_number_that_is_none_is_refused(
-    tmp_path, no_pictures, kind, name, standardize
-):
+def test_a_number_that_is_none_is_refused(tmp_path, kind, name, standardize):
     path = made(mpi.alone(), tmp_path, kind)
     with h5py.File(path, "r+") as file:
         file[name][(130,) if name == "train/y" else (130, 3)] = np.nan
@@ -162,7 +160,7 @@ def test_a_number_that_is_none_is_refused(
         train(options(path, tmp_path / "run", **known), comm=mpi.alone())
 
 
-def test_only_disjoint_rows_are_read_in_piles(comm, folder, no_pictures):
+def test_only_disjoint_rows_are_read_in_piles(comm, folder):
     path = made(comm, folder, "chunked")
     known = options(path, folder / "run", split="sample", **LIMIT)
     with pytest.raises(

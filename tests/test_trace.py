@@ -20,9 +20,7 @@ WIDE = {"model": "mlp", "hidden": (200,)}
     [{}, WIDE, {"strategy": "average", "n_sync": 9}, {"strategy": "gossip"},
      {"strategy": "async"}],
 )  # fmt: skip
-def test_a_trace_has_all_ranks_and_spans_that_do_not_overlap(
-    comm, folder, agree, no_pictures, more
-):
+def test_a_trace_has_all_ranks_and_spans_that_do_not_overlap(comm, folder, agree, more):
     data, path = folder / "digits.h5", folder / "trace.json"
     on_root(comm, make_bundled, "digits", data)
     known = {"workers": 4, "trace": str(path), **more}
@@ -43,7 +41,7 @@ def test_a_trace_has_all_ranks_and_spans_that_do_not_overlap(
     agree(True, comm)
 
 
-def test_a_trace_wants_a_folder(comm, folder, no_pictures):
+def test_a_trace_wants_a_folder(comm, folder):
     data = folder / "digits.h5"
     on_root(comm, make_bundled, "digits", data)
     run = options(data, folder / "run", trace=str(folder / "nowhere/trace.json"))

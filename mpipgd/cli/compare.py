@@ -29,7 +29,7 @@ def configure(parser):
         help="share of the way to the optimum that may be left at the target [0.1]",
     )
     add("--out", metavar="DIR", help="the folder (default: runs/TIME-DATA-compare)")
-    train.configure(parser, without=("strategy", "run", "quiet"))
+    train.configure(parser, without=("strategy", "run", "picture", "quiet"))
 
 
 def check(args):

@@ -34,7 +34,7 @@ def configure(parser):
     )
     _where(parser.add_argument_group("where"))
     _model(parser.add_argument_group("a model that foretells"))
-    train.configure(parser, without=("strategy", "run", "quiet"))
+    train.configure(parser, without=("strategy", "run", "picture", "quiet"))
 
 
 def _where(group):

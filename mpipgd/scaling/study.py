@@ -82,7 +82,8 @@ class Study:
     def options(self, point, folder):
         """Return the options (`options.Train`) of a point, in the study's folder."""
         base = self.settings[point.label]
-        changes = {"run": str(folder / "runs" / point.name), "quiet": True}
+        changes = {"run": str(folder / "runs" / point.name)}
+        changes |= {"quiet": True, "picture": False}
         changes["checkpoint_every"] = str(max(1, base.epochs))  # the disk's time
         changes |= self.sizes(point.mode, base, point.ranks)
         return config.replace(base, seed=base.seed + point.repeat, **changes)
