@@ -51,10 +51,11 @@ def run(ranks, *args, **more):
 
 
 def options(data, run, **more):
-    """Return quiet options for a short run."""
+    """Return quiet options for a short run, with a checkpoint at its end."""
     known = {
         "picture": False,
         "quiet": True,
+        "checkpoint_every": "1000",
         "workers": 8,
         "epochs": 3,
         "hang_after": 60.0,

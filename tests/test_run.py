@@ -36,6 +36,7 @@ def test_run_folder_holds_what_the_contract_says(comm, folder, agree):
         "workers": 5,
         "epochs": 6,
         "picture": True,
+        "checkpoint_every": "1",
     }
     train(options(data, home, **variant), comm=comm)
     comm.Barrier()  # idle ranks are here at once

@@ -26,6 +26,7 @@ BENCHES = {  # name -> (module, ranks, one MPI is enough)
     "reading": ("linear", 1, True),
     "sparse": ("linear", 1, True),
     "average": ("linear", 2, False),
+    "softmax": ("linear", 2, False),
     "hogwild": ("linear", 2, False),
     "gradient": ("linear", 2, True),
     "step": ("steps", 2, False),

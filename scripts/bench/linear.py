@@ -24,7 +24,8 @@ def data(comm, recipe, **more):
 
 def run(path, comm, losses=None, **more):
     """Return a side: seconds of training of a whole run; idle ranks wait."""
-    common = {"data": str(path), "quiet": True, "standardize": False}
+    common = {"data": str(path), "quiet": True, "picture": False}
+    common |= {"standardize": False}
     common |= {"eval_every": 10**6, "checkpoint_every": str(10**6)} | more
 
     def side():
@@ -119,6 +120,19 @@ def average(comm):
     many = run(path, comm, epochs=3, n_sync=3, strategy="average", **common)
     sides = {"1 rank": one, "all ranks": many}
     yield Case("average an epoch", sides, "1 rank", ("all ranks",), 0.95 * comm.size)
+
+
+def softmax(comm):
+    """Synchronous steps of softmax regression: against the same in numpy."""
+    for rows, features, batch, least in (20_000, 64, 32, 4), (10_000, 784, 100, 1):
+        path = data(comm, "classification", rows=rows, features=features, classes=10)
+        common = {"batch_size": batch, "epochs": 3, "lr": 0.1}
+        sides = {
+            "numpy": run(path, comm, kernels="numpy", **common),
+            "compiled": run(path, comm, **common),
+        }
+        label = f"{features}-10, batch {batch} a rank"
+        yield Case(label, sides, "numpy", ("compiled",), least)
 
 
 def hogwild(comm):

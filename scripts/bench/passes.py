@@ -51,7 +51,7 @@ def stream(comm):
 def evaluated(comm, path, **more):
     """Return the evaluations of a run, on rank 0; and on the others nothing."""
     folder = comm.bcast(tempfile.mkdtemp() if comm.rank == 0 else None)
-    known = {"quiet": True, "data": str(path), "run": folder + "/run"}
+    known = {"quiet": True, "picture": False, "data": str(path), "run": folder + "/run"}
     known |= {"workers": comm.size, "checkpoint_every": "1000000"}
     train(Train(**known | more), comm=comm)
     lines = open(folder + "/run/metrics.jsonl").read().splitlines()
