@@ -153,3 +153,18 @@ def test_warming_up_changes_nothing(loss, kind):
     linear(loss, "l2", compiled=True).warm(KINDS[kind](X), y)
     np.testing.assert_array_equal(X, before)
     np.testing.assert_array_equal(y, known)
+
+
+def test_dense_softmax_is_left_to_numpy_where_that_is_better(monkeypatch):
+    X, y = problem("softmax")
+    w = np.random.default_rng(2).normal(size=18)
+    plain, objective = linear("softmax"), linear("softmax", compiled=True)
+    g, h = np.empty_like(w), np.empty_like(w)
+    plain.gradient(w, np.asfortranarray(X), y, None, g)
+    objective.gradient(w, np.asfortranarray(X), y, None, h)
+    np.testing.assert_array_equal(h, g)
+    monkeypatch.setattr("mpipgd.models.linear.PANEL", 17)
+    plain.gradient(w, X, y, None, g)
+    objective.gradient(w, X, y, None, h)
+    np.testing.assert_array_equal(h, g)
+    assert not objective.marches(X)
