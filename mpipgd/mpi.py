@@ -113,7 +113,7 @@ def first_alone(node, action):
     """
     if node.rank == 0:
         action()
-    node.Barrier()
+    patiently(node.Ibarrier())  # compiling takes its time, and the cores
     if node.rank:
         action()
 

@@ -107,6 +107,14 @@ def meet(flags, me, turn, spins):
 
 
 @compiled
+def copy(rows, out):
+    """out <- rows, for two matrices; an assignment would take seconds to compile."""
+    for k in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            out[k, j] = rows[k, j]
+
+
+@compiled
 def total(mine, shared, place, turn, pairs, out):
     """Sum all ranks' partial sums into out[0]; `mine` (k, size) are this rank's.
 
@@ -114,10 +122,9 @@ def total(mine, shared, place, turn, pairs, out):
     """
     (slots, flags), (me, first, spins) = shared, place
     slot = slots[turn % 2]
-    for k in range(mine.shape[0]):
-        slot[first + k, :] = mine[k]
+    copy(mine, slot[first : first + mine.shape[0]])
     meet(flags, me, turn, spins)
-    out[:] = slot
+    copy(slot, out)
     for k in range(pairs.shape[0]):
         left, right = out[pairs[k, 0]], out[pairs[k, 1]]
         for j in range(left.size):

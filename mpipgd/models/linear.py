@@ -197,14 +197,13 @@ class Linear:
         return penalty(w, self.alpha, self.beta)
 
     def warm(self, X, y):
-        """Compile what a run over such X and y calls, by calling it on no rows."""
+        """Compile what any run over such X and y calls, by calling it on no rows."""
         if not self.compiled:
             return
         w = np.zeros(self.size, dtype=self.dtype)
         none, out = np.empty(0, dtype=np.int64), np.empty_like(w)
         self.gradient(w, X, y, none, out)
         self.gradient(w, matrix.slice_rows(X, 0, 0), y[:0], None, out)
-        self.descend(w, X, y, none, np.zeros(1, dtype=np.int64), np.empty(0))
         self.tally(w, matrix.slice_rows(X, 0, 0), y[:0])
 
     def _decide(self, p):

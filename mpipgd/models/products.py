@@ -183,8 +183,9 @@ def outputs_gradient(W, X, y, rows, G, loss):
             some = X[lo : lo + m]
         else:
             some = gathered
-            for i in range(m):
-                some[i] = X[rows[lo + i]]
+            for i in range(m):  # a row at once would take seconds to compile
+                for j in range(X.shape[1]):
+                    some[i, j] = X[rows[lo + i], j]
         outputs(some, m, W, P)
         for i in range(m):
             known = y[lo + i] if rows is None else y[rows[lo + i]]
