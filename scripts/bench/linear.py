@@ -24,8 +24,7 @@ def data(comm, recipe, **more):
 
 def run(path, comm, losses=None, **more):
     """Return a side: seconds of training of a whole run; idle ranks wait."""
-    common = {"data": str(path), "quiet": True, "picture": False}
-    common |= {"standardize": False}
+    common = {"data": str(path), "quiet": True, "picture": False, "standardize": False}
     common |= {"eval_every": 10**6, "checkpoint_every": str(10**6)} | more
 
     def side():
