@@ -5,12 +5,12 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Train": "options",
-    "train": "run",
-    "resume": "run",
-    "predict": "model",
-    "evaluate": "model",
-    "Grid": "grid",
+    "TrainConfig": "config.options",
+    "train": "training.run",
+    "resume": "training.run",
+    "predict": "training.inference",
+    "evaluate": "training.inference",
+    "Grid": "comm.topology",
 }
 __all__ = ["__version__", *_HOMES]
 

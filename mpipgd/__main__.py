@@ -3,21 +3,22 @@
 import sys
 import time
 
-from . import cli, launch
-from .errors import Refusal, UsageError
+from . import cli
+from .comm import environment
+from .errors import MpipgdError, UsageError
 
 
 def main(argv=None):
     """Run one command; return its exit code, the same on all ranks."""
-    launch.prepare()
-    first = launch.rank() == 0
+    environment.configure_environment()
+    first = environment.rank() == 0
     try:
         module, args = _parse(argv, first)
         getattr(module, "check", lambda args: None)(args)
         text = getattr(module, "early", lambda args: None)(args)
         if hasattr(module, "alone"):
             return _alone(module, args, first)
-    except Refusal as refusal:
+    except MpipgdError as refusal:
         if not first:  # Open MPI ends all ranks with the first that fails: not this one
             time.sleep(3)
         return _refuse(refusal, first)
@@ -45,30 +46,30 @@ def _refuse(refusal, shown):
 
 def _alone(module, args, first):
     """Run a command that needs no MPI, and starts ranks itself if it wants some."""
-    if launch.launched() and launch.started() > 1:
+    if environment.under_mpirun() and environment.launcher_size() > 1:
         raise UsageError(
             f"mpipgd {args.command} starts what it needs by itself, and found "
-            f"{launch.started()} ranks: run it without mpirun"
+            f"{environment.launcher_size()} ranks: run it without mpirun"
         )
     return module.alone(args, cli.printer(first))
 
 
 def _together(module, args, first):
     """Start MPI, run the command, agree on the exit code."""
-    from . import mpi
+    from .comm import mpi
 
     comm = mpi.world()
     try:
-        getattr(module, "verify", launch.verify)(comm.size)
+        getattr(module, "verify", environment.check_world_size)(comm.size)
         shown = comm.rank == 0 and (first or comm.size > 1)  # programs may be apart
         code = module.main(args, comm, cli.printer(shown))
-    except Refusal as refusal:
+    except MpipgdError as refusal:
         if not refusal.agreed and comm.size > 1:
             mpi.crash(comm, refusal)
         code = _refuse(refusal, first and comm.rank == 0)
     except BaseException as error:
         mpi.crash(comm, error)
-    return mpi.same_code(comm, code)
+    return mpi.broadcast_exit_code(comm, code)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import difflib
 
 
-class Refusal(Exception):
+class MpipgdError(Exception):
     """A foreseeable end: one message says what was found, expected, and where."""
 
     code = 1
@@ -13,37 +13,37 @@ class Refusal(Exception):
         self.agreed = agreed  # raised on every rank, so all may leave in order
 
 
-class UsageError(Refusal):
+class UsageError(MpipgdError):
     """An unknown flag, key or value, or options that contradict each other."""
 
     code = 2
 
 
-class DataError(Refusal):
+class DataError(MpipgdError):
     """A file that is missing, damaged, inconsistent or unfit for the task."""
 
     code = 3
 
 
-class Diverged(Refusal):
+class DivergenceError(MpipgdError):
     """A gradient or a weight is no longer finite."""
 
     code = 4
 
 
-class CheckpointError(Refusal):
+class CheckpointError(MpipgdError):
     """A run folder that cannot be written to, or resumed from."""
 
     code = 5
 
 
-class Hang(Refusal):
+class HangError(MpipgdError):
     """No step was completed for too long."""
 
     code = 6
 
 
-class Stopped(Refusal):
+class StopRequested(MpipgdError):
     """Stopped on request, after a checkpoint; resume it."""
 
     code = 75
@@ -61,3 +61,14 @@ def expect(flag, word, known):
         names = ", ".join(known)
         near = nearest(str(word), list(known))
         raise UsageError(f"{flag} {word}: expected one of {names}{near}")
+
+
+def check_finite(value, step, steps_per_epoch, what="gradient"):
+    """Raise Diverged, known to all ranks, when a number they agree on is not finite."""
+    if value - value != 0:
+        epoch, within = divmod(step, steps_per_epoch)
+        raise DivergenceError(
+            f"diverged: the {what} is not finite at epoch {epoch + 1}, step "
+            f"{within + 1}; a smaller --lr or --clip-norm may help",
+            agreed=True,
+        )

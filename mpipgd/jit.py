@@ -6,13 +6,13 @@ same bits, wherever the arrays lie.
 
 from numba import njit
 
-HOW = {"cache": True, "nogil": True, "error_model": "numpy"}
-SUMS = {"reassoc", "contract"}
+JIT_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+FASTMATH_FLAGS = {"reassoc", "contract"}
 
-compiled = njit(**HOW, fastmath=SUMS)
+compiled = njit(**JIT_OPTIONS, fastmath=FASTMATH_FLAGS)
 
 # into the caller, where a call would take as long as what it does
-inlined = njit(**HOW, fastmath=SUMS, inline="always")
+inlined = njit(**JIT_OPTIONS, fastmath=FASTMATH_FLAGS, inline="always")
 
 # without counting references to arrays, which is atomic: where no array is made
-bare = njit(**HOW, fastmath=SUMS, _nrt=False)
+compiled_without_refcounts = njit(**JIT_OPTIONS, fastmath=FASTMATH_FLAGS, _nrt=False)

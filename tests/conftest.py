@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpipgd import launch
+from mpipgd.comm import environment
 
-launch.prepare()
+environment.configure_environment()
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
 
@@ -17,9 +17,9 @@ REAL = Path(__file__).parents[2] / "shared" / "data"
 @pytest.fixture(params=["self", pytest.param("world", marks=pytest.mark.mpi)])
 def comm(request):
     """The communicators of one rank and of all ranks, each in its turn."""
-    from mpipgd import mpi
+    from mpipgd.comm import mpi
 
-    return mpi.alone() if request.param == "self" else mpi.world()
+    return mpi.comm_self() if request.param == "self" else mpi.world()
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def together(request):
     """Let no rank run ahead into the next test."""
     yield
     if request.config.getoption("--with-mpi", default=False):
-        from mpipgd import mpi
+        from mpipgd.comm import mpi
 
         mpi.world().Barrier()
 
@@ -35,7 +35,7 @@ def together(request):
 @pytest.fixture
 def shared_tmp():
     """A folder that all ranks share, removed afterwards."""
-    from mpipgd import mpi
+    from mpipgd.comm import mpi
 
     comm = mpi.world()
     folder = comm.bcast(tempfile.mkdtemp() if comm.rank == 0 else None)
@@ -54,7 +54,7 @@ def folder(comm, shared_tmp, tmp_path):
 @pytest.fixture
 def agree():
     """A collective assertion that names the ranks on which it does not hold."""
-    from mpipgd import mpi
+    from mpipgd.comm import mpi
 
     def check(condition, comm=None):
         held = (comm or mpi.world()).allgather(bool(condition))

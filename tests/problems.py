@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.sparse import csr_array
 
-from mpipgd.data.rows import Csr
-from mpipgd.models.linear import Linear
-from mpipgd.models.losses import LOSSES
+from mpipgd.data.matrix import Csr
+from mpipgd.objectives.linear import Linear
+from mpipgd.objectives.losses import LOSSES
 
 STRENGTHS = {
     "none": {},

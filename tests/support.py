@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from mpipgd import Grid, config, loop
-from mpipgd.assemble import assemble
-from mpipgd.clock import Clock
-from mpipgd.options import Train
-from mpipgd.data.layout import Header
-from mpipgd.data.load import Part
-from mpipgd.data import plan as plans
-from mpipgd.data.rows import with_ones
-from mpipgd.models import build
+from mpipgd import Grid
+from mpipgd.config import toml
+from mpipgd.config.options import TrainConfig
+from mpipgd.data.hdf5.header import Header
+from mpipgd.data.load import SplitRows
+from mpipgd.data.matrix import append_intercept
+from mpipgd.objectives import build_objective
+from mpipgd.plan import partition as plans
+from mpipgd.reporting.timing import Clock
+from mpipgd.training import loop
+from mpipgd.training.build import build_training
 
 BIN = Path(sys.executable).parent
 ENV = {
@@ -60,7 +62,7 @@ def options(data, run, **more):
         "epochs": 3,
         "hang_after": 60.0,
     }
-    return Train(**known | {"data": str(data), "run": str(run)} | more)
+    return TrainConfig(**known | {"data": str(data), "run": str(run)} | more)
 
 
 class NoHooks:
@@ -102,19 +104,19 @@ def ridge(X, y, alpha):
 
 def descend(comm, header, X, y, *, plan=None, **options):
     """Train on arrays, without files or hooks; return the weights, on every rank."""
-    options = Train(**{"lr": 0.05, "epochs": 3} | options)
-    model = build(options, header)
+    options = TrainConfig(**{"lr": 0.05, "epochs": 3} | options)
+    model = build_objective(options, header)
     workers = options.workers or comm.size
-    options = config.replace(options, workers=workers)
-    plan = plan or plans.build(options, len(y))
+    options = toml.replace(options, workers=workers)
+    plan = plan or plans.build_plan(options, len(y))
     grid = Grid(comm, workers)
     weights = None
     if not grid.idle:
-        lo, hi = plan.span(grid.first, grid.last)
-        mine = with_ones(X[lo:hi]) if model.intercept else X[lo:hi]
+        lo, hi = plan.row_range(grid.first, grid.last)
+        mine = append_intercept(X[lo:hi]) if model.intercept else X[lo:hi]
         shares = [plan.share(k) for k in range(grid.first, grid.last)]
-        part = Part(mine, model.targets(y[lo:hi]), lo, shares)
-        parts = assemble(options, grid, plan, model, part, Clock())
+        part = SplitRows(mine, model.targets(y[lo:hi]), lo, shares)
+        parts = build_training(options, grid, plan, model, part, Clock())
         state = parts.transform.init(parts.store.pull())
         last = loop.train(
             parts.gradient, parts.transform, parts.store, NoHooks(),

@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
-from mpipgd.data.layout import Header
-from mpipgd.data.make import make_bundled
-from mpipgd.data.write import create
+from mpipgd.data.create.make import make_bundled
+from mpipgd.data.hdf5.header import Header
+from mpipgd.data.hdf5.writer import create
 
 from .support import finish, run, start
 
@@ -206,14 +206,14 @@ def test_full_disk_is_a_checkpoint_error_and_leaves_the_last_checkpoint(iris, tm
         "-c",
         "import resource, signal, sys\n"
         "from mpipgd.__main__ import main\n"
-        "from mpipgd import hooks\n"
-        "write = hooks.Save.save\n"
+        "from mpipgd.training import callbacks\n"
+        "write = callbacks.CheckpointCallback.save\n"
         "def save(self, step, state):\n"
         "    if step > 20:\n"
         "        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, -1))\n"
         "    write(self, step, state)\n"
-        "hooks.Save.save = save\n"
+        "callbacks.CheckpointCallback.save = save\n"
         "sys.exit(main())",
     )
     folder = tmp_path / "run"
@@ -231,14 +231,15 @@ def test_exception_on_one_rank_ends_all_within_seconds(iris, tmp_path):
     program = (
         "-c",
         "import sys, time\n"
-        "from mpipgd import __main__, hooks\n"
-        "call = hooks.Poll.__call__\n"
+        "from mpipgd import __main__\n"
+        "from mpipgd.training import callbacks\n"
+        "call = callbacks.StopCheck.__call__\n"
         "def fail(self, step, state):\n"
         "    if self.scene.grid.comm.rank == 2 and step > 10:\n"
         "        print('failing at', time.time(), file=sys.stderr, flush=True)\n"
         "        raise RuntimeError('on purpose')\n"
         "    return call(self, step, state)\n"
-        "hooks.Poll.__call__ = fail\n"
+        "callbacks.StopCheck.__call__ = fail\n"
         "sys.exit(__main__.main())",
     )
     process = start(4, iris, "--run", tmp_path / "run", program=program)
@@ -254,13 +255,14 @@ def test_hang_ends_all_ranks(iris, tmp_path):
     program = (
         "-c",
         "import sys, time\n"
-        "from mpipgd import __main__, hooks\n"
-        "call = hooks.Poll.__call__\n"
+        "from mpipgd import __main__\n"
+        "from mpipgd.training import callbacks\n"
+        "call = callbacks.StopCheck.__call__\n"
         "def sleep(self, step, state):\n"
         "    if self.scene.grid.comm.rank == 1 and step > 10:\n"
         "        time.sleep(1000)\n"
         "    return call(self, step, state)\n"
-        "hooks.Poll.__call__ = sleep\n"
+        "callbacks.StopCheck.__call__ = sleep\n"
         "sys.exit(__main__.main())",
     )
     args = [iris, "--run", tmp_path / "run", "--hang-after", "3"]

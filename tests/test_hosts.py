@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from .cluster import ROOT, wanted
-from .support import BIN, run as run_here
+from .slurm_cluster import ROOT, wanted
+from .support import BIN
+from .support import run as run_here
 
 pytestmark = [*wanted, pytest.mark.timeout(180)]
 NETNS = ROOT / "scripts" / "netns"

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from mpipgd.data.make import make_bundled
+from mpipgd.data.create.make import make_bundled
 
 from .support import finish, run, start
 
@@ -55,8 +55,8 @@ def slowed(step):
     return (
         "-c",
         "import sys, time\n"
-        "from mpipgd import __main__, transforms\n"
-        "from mpipgd.data.stream import Batches\n"
+        "from mpipgd import __main__\n"
+        "from mpipgd.plan.batches import Batches\n"
         "call = Batches.__call__\n"
         "def slow(self, weights, step):\n"
         f"    time.sleep({step})\n"

@@ -34,7 +34,7 @@ def configure(parser):
 
 def check(args):
     """Refuse, before MPI starts, settings that cannot be."""
-    from .. import settings
+    from ..studies.compare import settings
 
     args.settings = settings.parse(args.strategies, args.grid, train.options(args))
     args.repeat = _number(args.repeat, int, "--repeat", "a whole number of at least 1")
@@ -53,7 +53,7 @@ def _number(text, kind, flag, wanted):
 
 def main(args, comm, say):
     """Compare; the exit code is 4 where every setting diverged."""
-    from ..compare import compare
+    from ..studies.compare.compare import compare
 
     more = {"out": args.out, "repeat": args.repeat, "gap": args.gap}
     command = " ".join(["mpirun -n", str(comm.size), "python -m mpipgd", *sys.argv[1:]])

@@ -115,7 +115,7 @@ def main(args, comm, say):
 
 
 def _make(args, comm, say):
-    from ..data.make import make
+    from ..data.create.make import make
 
     fields = _given(args, (*MAKE_FIELDS, "dtype"))
     make(
@@ -132,9 +132,9 @@ def _make(args, comm, say):
 
 
 def _import(args, comm, say):
-    from .. import mpi
-    from ..data.ingest import ingest
-    from ..data.read_csv import parse_ordinal
+    from ..comm import mpi
+    from ..data.create.csv import parse_ordinal
+    from ..data.create.ingest import ingest
 
     def work():
         options = _given(args, IMPORT_OPTIONS)
@@ -157,9 +157,9 @@ def _import(args, comm, say):
 
 
 def _info(args, comm, say):
-    from .. import mpi
-    from ..data.describe import describe
-    from ..progress import Progress
+    from ..comm import mpi
+    from ..data.hdf5.describe import describe
+    from ..reporting.progress import Progress
 
     for data in args.files:
         options = {"x": args.x, "y": args.y, "every": args.all, "progress": Progress}
@@ -167,9 +167,9 @@ def _info(args, comm, say):
 
 
 def _check(args, comm, say):
-    from .. import mpi
-    from ..data.describe import audit
-    from ..data.store import resolve, scan
+    from ..comm import mpi
+    from ..data.hdf5.describe import audit
+    from ..data.hdf5.source import resolve, scan
     from ..errors import DataError
 
     bad = []
@@ -189,11 +189,11 @@ def _check(args, comm, say):
 
 
 def _say_written(args, comm, say):
-    from .. import mpi
-    from ..data.describe import headline
-    from ..data.store import scan
+    from ..comm import mpi
+    from ..data.hdf5.describe import one_line_summary
+    from ..data.hdf5.source import scan
 
-    line = mpi.on_root(comm, lambda: headline(scan(args.out)))
+    line = mpi.on_root(comm, lambda: one_line_summary(scan(args.out)))
     say(f"{args.out}: {line}")
 
 

@@ -21,7 +21,7 @@ def configure(parser):
 def check(args):
     """Refuse an MPI that cannot even be loaded."""
     try:
-        importlib.import_module("..mpi", __package__)
+        importlib.import_module("..comm.mpi", __package__)
     except (ImportError, RuntimeError) as error:
         raise UsageError(
             f"doctor: mpi4py finds no MPI: {str(error).splitlines()[0]}; "
@@ -35,14 +35,15 @@ def verify(size):
 
 def main(args, comm, say):
     """Print what was found; 2 where a run would not go well."""
-    from .. import doctor, facts, tables
-    from ..watch import Watchdog
+    from ..cluster import doctor, probe
+    from ..reporting import tables
+    from ..training.watchdog import Watchdog
 
     with Watchdog(comm, LIMIT):
-        ranks, whole = facts.gathered(comm, args.folder)
+        ranks, whole = probe.probe(comm, args.folder)
     found = doctor.findings(ranks, whole)
     rows = [(each.level, each.about, each.text) for each in found]
-    for line in tables.lines(rows):
+    for line in tables.format_table(rows):
         say(line)
     faults = sum(each.level == doctor.FAULT for each in found)
     whole["cores"] = ranks[0]["cores"]

@@ -11,9 +11,9 @@ def configure(parser):
 
 def main(args, comm, say):
     """Print rows, loss and score of each part."""
-    from .. import model
+    from ..training import inference
 
-    found = model.evaluate(args.RUN, args.DATA, comm=comm, x=args.x, y=args.y)
+    found = inference.evaluate(args.RUN, args.DATA, comm=comm, x=args.x, y=args.y)
     say(f"{'part':<6} {'rows':>10} {'loss':>12} {'score':>8}")
     for part, each in found.items():
         say(

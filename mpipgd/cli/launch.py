@@ -7,7 +7,7 @@ and on from its checkpoint when the job starts again.
 
 from pathlib import Path
 
-from ..errors import Stopped, UsageError
+from ..errors import StopRequested, UsageError
 from . import parse, whole_number
 
 
@@ -47,29 +47,29 @@ def _run_folder(words):
 
 def alone(args, say):
     """Start the ranks, wait for them, and return their exit code."""
-    from .. import launcher
+    from ..cluster import launcher
 
     words = args.words
     if not (args.requeue and launcher.in_job()):
         return _started(words, args)
-    from .. import requeue
+    from ..cluster import requeue
 
-    if requeue.begin(args.run, args.requeue):
+    if requeue.record_start(args.run, args.requeue):
         words = ["train", "--resume", args.run]
-    launcher.burn_steps(requeue.restarts())
+    launcher.skip_used_step_ids(requeue.restarts())
     code = _started(words, args)
-    if code == Stopped.code:
-        say(f"mpipgd launch: {requeue.again(args.run, args.requeue)}")
+    if code == StopRequested.code:
+        say(f"mpipgd launch: {requeue.requeue(args.run, args.requeue)}")
     return code
 
 
 def _started(words, args):
-    from .. import launcher
+    from ..cluster import launcher
 
-    command = launcher.start(args.ranks) + launcher.program(*words)
+    command = launcher.launch_command(args.ranks) + launcher.mpipgd_command(*words)
     ready = _changes(Path(args.run, "env.json")) if args.run else lambda: True
     env = launcher.environment(args.ranks)
-    return launcher.Started(command, ready, env=env).wait()
+    return launcher.RankProcess(command, ready, env=env).wait()
 
 
 def _changes(path):

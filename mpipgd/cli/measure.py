@@ -13,8 +13,8 @@ def main(args, comm, say):
     """Measure, and write what was found."""
     from pathlib import Path
 
-    from .. import mpi
-    from ..scaling.measure import measured
+    from ..comm import mpi
+    from ..studies.scaling.microbench import measured
 
     wanted = mpi.on_root(comm, lambda: json.loads(Path(args.WANTED).read_text()))
     found = measured(comm, wanted)

@@ -13,10 +13,10 @@ def configure(parser):
 
 def main(args, comm, say):
     """Predict, and say how many rows."""
-    from .. import model
+    from ..training import inference
 
     data = {"x": args.x, "y": args.y}
-    parts = model.predict(args.RUN, args.DATA, args.output, comm=comm, **data)
+    parts = inference.predict(args.RUN, args.DATA, args.output, comm=comm, **data)
     for part, rows in parts.items():
         say(f"{args.output}: /{part}/prediction and /{part}/output, {rows:,} rows")
     return 0

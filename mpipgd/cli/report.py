@@ -21,7 +21,8 @@ def configure(parser):
 
 def main(args, comm, say):
     """Print a line a run, and draw."""
-    from .. import mpi, report
+    from ..comm import mpi
+    from ..reporting import report
 
     more = {"against": AGAINST[args.against], "show": args.show}
     for line in mpi.on_root(comm, report.report, args.RUN, args.output, more):

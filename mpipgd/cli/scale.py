@@ -8,7 +8,7 @@ with `mpipgd scale --out DIR`. Strong scaling shares a global batch among the ra
 import shlex
 
 from ..errors import UsageError
-from ..network import network
+from ..studies.scaling.network import parse_network
 from . import train, whole_number
 
 MODES = {"strong": ("strong",), "weak": ("weak",), "both": ("strong", "weak")}
@@ -77,7 +77,7 @@ def check(args):
     if args.global_batch:
         args.global_batch = whole_number("--global-batch", args.global_batch, 1)
     args.predict = numbers("--predict", args.predict) if args.predict else ()
-    args.network = args.network and network(args.network)
+    args.network = args.network and parse_network(args.network)
     args.per_node = args.per_node and whole_number("--per-node", args.per_node, 1)
     if args.slurm and args.calibrate:
         raise UsageError(
@@ -94,22 +94,22 @@ def numbers(flag, text):
 
 def alone(args, say):
     """Run the study, or what is missing of it, and write what came out."""
-    from ..scaling import calibrate, collect, finish
+    from ..studies.scaling import calibrate, finish, runner
 
     study, folder = _study(args)
     if args.slurm:
-        collect.hand_over(study, folder, shlex.split(args.sbatch), say)
+        runner.submit_jobs(study, folder, shlex.split(args.sbatch), say)
         return 0
     if args.predict:
-        finish.ask(folder, args.predict, args.network, args.per_node)
+        finish.save_forecast_request(folder, args.predict, args.network, args.per_node)
 
     def before(turn):
         if args.calibrate:
             calibrate.calibrate(study, folder, turn)
 
     if not args.collect:
-        collect.carry_out(study, folder, say, ranks=args.only, before=before)
-    for line in ["", *finish.written(study, folder)]:
+        runner.run_missing(study, folder, say, ranks=args.only, before=before)
+    for line in ["", *finish.write_report(study, folder)]:
         say(line)
     say(f"\nlook at {folder}/index.html; tables: results.csv, runs.jsonl, extrap.txt")
     return 0
@@ -119,9 +119,11 @@ def _study(args):
     """Return the study that is meant, and its folder: an old one, or a new one."""
     from pathlib import Path
 
-    from .. import config, folders, settings
-    from ..options import Train
-    from ..scaling import collect, study
+    from ..config import toml
+    from ..config.options import TrainConfig
+    from ..reporting import folders
+    from ..studies.compare import settings
+    from ..studies.scaling import runner, study
 
     given = args.base.keys() - {"data"} or "data" in args.base
     if args.out and Path(args.out, "study.json").exists() and not given:
@@ -130,14 +132,14 @@ def _study(args):
         raise UsageError(
             "--only and --collect take the --out DIR of a study that is there"
         )
-    data = Train(**args.base).data
+    data = TrainConfig(**args.base).data
     made = settings.parse(args.strategies, [], args.base)
     name = Path(data).name.removesuffix(".h5")
     more = args.ranks, MODES[args.mode], args.repeat, args.global_batch
     study.Study(name, made, *more)  # refuses what cannot be, before a folder is
-    folder = folders.new(args.out, data, "scale", inside="runs").absolute()
-    path = collect.data_of(data, folder)
-    made = {k: config.replace(each, data=path) for k, each in made.items()}
+    folder = folders.create_folder(args.out, data, "scale", inside="runs").absolute()
+    path = runner.resolve_data(data, folder)
+    made = {k: toml.replace(each, data=path) for k, each in made.items()}
     found = study.Study(name, made, *more)
     found.write(folder)
     return found, folder

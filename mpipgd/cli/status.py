@@ -8,7 +8,7 @@ def configure(parser):
 
 def alone(args, say):
     """Print a line a run."""
-    from .. import status
+    from ..reporting import status
 
     for line in status.status(args.RUN):
         say(line)

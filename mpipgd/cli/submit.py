@@ -4,8 +4,8 @@ As `mpipgd submit --nodes=2 --ntasks-per-node=8 -- train DATA --epochs 100`: wha
 before "--" goes to sbatch, but for the flags below.
 """
 
+from ..cluster.slurm import REQUEUES
 from ..errors import UsageError
-from ..submit import REQUEUES
 from . import parse, whole_number
 
 
@@ -38,21 +38,24 @@ def check(args):
 
 def alone(args, say):
     """Write the script and submit it."""
-    from .. import folders, submit
+    from ..cluster import slurm
+    from ..reporting import folders
 
     train = args.train
     given = train.run or ("RUN" if args.print else None)
-    folder = given or folders.new_run(None, train.data, train.strategy)
+    folder = given or folders.create_run_folder(None, train.data, train.strategy)
     if not args.print:
-        folder = folders.new_run(folder, train.data, train.strategy).absolute()
+        folder = folders.create_run_folder(
+            folder, train.data, train.strategy
+        ).absolute()
     words = args.words if train.run else [*args.words, "--run", str(folder)]
-    text = submit.training(words, args.rest, folder, requeues=args.requeues)
+    text = slurm.training(words, args.rest, folder, requeues=args.requeues)
     if args.print:
         say(text.rstrip("\n"))
         return 0
     path = folder / "job.sbatch"
     path.write_text(text)
-    job = submit.submit(path)
+    job = slurm.submit(path)
     say(f"job {job}: {path}")
     say(f"follow it: mpipgd status {folder}; tail -F {folder}/slurm-{job}.out")
     say(f"stop it with a checkpoint: scancel --batch --signal=USR1 {job}")

@@ -3,9 +3,9 @@
 import argparse
 from dataclasses import fields
 
-from .. import config
-from ..field import flag
-from ..options import Train
+from ..config import toml
+from ..config.option import flag
+from ..config.options import TrainConfig
 
 POSITIONAL = "data"
 
@@ -24,7 +24,7 @@ def configure(parser, *, without=()):
             "--print-config", action="store_true", help="print the TOML that would run"
         )
     groups = {}
-    for each in fields(Train):
+    for each in fields(TrainConfig):
         name = each.metadata["group"]
         if name not in groups:
             groups[name] = parser.add_argument_group(name)
@@ -33,7 +33,7 @@ def configure(parser, *, without=()):
 
 
 def _help(name):
-    each = next(each for each in fields(Train) if each.name == name)
+    each = next(each for each in fields(TrainConfig) if each.name == name)
     text, default = each.metadata["help"].replace("%", "%%"), each.default
     if default is None or isinstance(default, bool):
         return text
@@ -42,7 +42,7 @@ def _help(name):
 
 
 def _add(group, each):
-    hint, item = config.kind(each)
+    hint, item = toml.kind(each)
     name, text = flag(each.name), _help(each.name)
     if hint is bool and each.default:
         group.add_argument(
@@ -63,14 +63,14 @@ def _add(group, each):
 
 def options(args):
     """Return the options that were given: the flags over the TOML file."""
-    found = config.read(args.config) if args.config else {}
+    found = toml.read(args.config) if args.config else {}
     given = vars(args)
-    for each in fields(Train):
+    for each in fields(TrainConfig):
         if each.name in given and each.name != POSITIONAL:
             value = given[each.name]
             text = isinstance(value, str)
-            hint = config.kind(each)
-            found[each.name] = config.parse(value, *hint, each.name) if text else value
+            hint = toml.kind(each)
+            found[each.name] = toml.parse(value, *hint, each.name) if text else value
     if POSITIONAL.upper() in given:
         found[POSITIONAL] = given[POSITIONAL.upper()]
     return found
@@ -79,17 +79,17 @@ def options(args):
 def check(args):
     """Refuse, before MPI starts, options that contradict each other or themselves."""
     args.options = options(args)
-    args.train = Train(**args.options)
+    args.train = TrainConfig(**args.options)
 
 
 def early(args):
     """Return what can be printed before MPI starts, or None."""
-    return config.to_text(args.train) if args.print_config else None
+    return toml.to_text(args.train) if args.print_config else None
 
 
 def main(args, comm, say):
     """Train, or go on with a run."""
-    from .. import run
+    from ..training import run
 
     if args.resume:
         run.resume(args.resume, args.options, comm=comm)

@@ -1,1 +1,1 @@
-"""Where rows come from: files, plans, generators and importers."""
+"""Rows of features: in memory, on disk, in HDF5 files, and made from other files."""

@@ -2,23 +2,23 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
-from .. import mpi
-from ..errors import Refusal
-from .layout import PARTS, Header
-from .piled import PIECE, Piled, fitting
-from .plan import share
-from .reader import Reader
-from .rows import Csr, ready, slice_rows
+from ..comm import mpi
+from ..comm.even_partition import even_partition
+from ..errors import MpipgdError
+from .hdf5.header import PARTS, Header
+from .hdf5.prefetch import PrefetchReader
+from .matrix import Csr, slice_rows, to_objective_format
+from .out_of_core import BLOCKS_PER_BUFFER, StreamedRows, buffer_rows
 from .standardize import from_moments, part_moments, standardize, statistics
 
 
 @dataclass
-class Part:
+class SplitRows:
     """The rows that the hosted workers need, in the order of the whole set.
 
     X (n, width) dense or CSR, y (n,); `first` is the number of its first row in the
@@ -30,11 +30,11 @@ class Part:
     first: int
     shares: list
 
-    def pieces(self, i, *, stored=False):
+    def blocks(self, i, *, stored=False):
         """Yield X and y of the i-th hosted worker's share, all at once."""
-        yield self.of(i)
+        yield self.worker_rows(i)
 
-    def of(self, i):
+    def worker_rows(self, i):
         """Return X and y of the i-th hosted worker's share."""
         lo, hi = (row - self.first for row in self.shares[i])
         return slice_rows(self.X, lo, hi), self.y[lo:hi]
@@ -48,8 +48,8 @@ class Dataset:
     """
 
     header: Header
-    train: Part
-    test: Part | None
+    train: SplitRows
+    test: SplitRows | None
     scaling: tuple | None
     free: Any = lambda: None
 
@@ -62,15 +62,15 @@ def load(grid, source, plan, objective, options, *, clock):
     _warm(grid, source, objective)
     began = perf_counter()
     hosted = range(grid.first, grid.last)
-    needed = {"train": (plan.span(grid.first, grid.last), map(plan.share, hosted))}
+    needed = {"train": (plan.row_range(grid.first, grid.last), map(plan.share, hosted))}
     if m := source.rows["test"]:
-        shares = [share(m, plan.workers, k) for k in hosted]
+        shares = [even_partition(m, plan.workers, k) for k in hosted]
         needed["test"] = (shares[0][0], shares[-1][1]), shares
-    with mpi.together(grid.comm):
-        rows = fitting(options, source, objective)
-    made = _in_memory if rows is None else partial(_on_disk, rows=rows)
+    with mpi.raise_collectively(grid.comm):
+        rows = buffer_rows(options, source, objective)
+    made = _load_in_memory if rows is None else partial(_load_streamed, rows=rows)
     if options.split != "disjoint":
-        made = _once_a_node
+        made = _load_shared_per_node
     found = made(grid, source, objective, needed, options.standardize)
     clock.read = perf_counter() - began
     return found
@@ -78,25 +78,25 @@ def load(grid, source, plan, objective, options, *, clock):
 
 def _warm(grid, source, objective):
     """Compile what reads large dense files, one rank of a node before the others."""
-    with mpi.together(grid.comm):
+    with mpi.raise_collectively(grid.comm):
         direct = not source.header.sparse and source.open(0).direct("train")
     if direct:
-        from .stored import warm
+        from .hdf5.mapped import warm_up
 
-        mpi.first_alone(grid.node, partial(warm, objective.dtype))
+        mpi.node_leader_first(grid.node, partial(warm_up, objective.dtype))
 
 
-def _in_memory(grid, source, objective, needed, standardized, there=(), own=None):
+def _load_in_memory(grid, source, objective, needed, standardized, there=(), own=None):
     """Read what is needed and not `there`; of that standardise the `own` rows."""
     parts = dict(there)
-    with mpi.together(grid.comm):
+    with mpi.raise_collectively(grid.comm):
         for name, (span, shares) in needed.items():
             read = read_rows(source, name, *span, objective)
-            parts[name] = Part(*read, span[0], [*shares])
+            parts[name] = SplitRows(*read, span[0], [*shares])
     source.close()
     header, scaling = source.header, None
     if header.classes:
-        counts = class_counts(parts, grid.hosted, header.n_classes)
+        counts = count_classes(parts, grid.n_local_workers, header.n_classes)
         source.verify_classes(grid.comm, *counts)
     if standardized and not header.sparse:
         scaling = statistics(grid, parts["train"], header.n_features)
@@ -107,7 +107,7 @@ def _in_memory(grid, source, objective, needed, standardized, there=(), own=None
     return Dataset(header, parts["train"], parts.get("test"), scaling)
 
 
-def _once_a_node(grid, source, objective, needed, standardized):
+def _load_shared_per_node(grid, source, objective, needed, standardized):
     """All ranks need all training rows: those of a node share them."""
     windows = []
 
@@ -116,61 +116,63 @@ def _once_a_node(grid, source, objective, needed, standardized):
             window.free()
 
     (_, shares), test = needed.pop("train"), needed
-    read = _sparse_together if source.header.sparse else _dense_together
+    read = _read_sparse_shared if source.header.sparse else _read_dense_shared
     try:
         X, y, own = read(grid, source, objective, windows)
-        parts = {"train": Part(X, y, 0, [*shares])}
-        made = _in_memory(grid, source, objective, test, standardized, parts, own)
-    except Refusal as refusal:
+        parts = {"train": SplitRows(X, y, 0, [*shares])}
+        made = _load_in_memory(grid, source, objective, test, standardized, parts, own)
+    except MpipgdError as refusal:
         if refusal.agreed:
             free()
         raise
     for window in windows:
-        window.meet()
+        window.barrier()
     made.free = free
     return made
 
 
-def _dense_together(grid, source, objective, windows):
+def _read_dense_shared(grid, source, objective, windows):
     """Return X and y that a node's ranks have read in parts, and this rank's part."""
     node, header, n = grid.node, source.header, source.rows["train"]
     shape = n, header.n_features + objective.intercept
-    windows.append(mpi.Window(node, shape, objective.dtype))
-    windows.append(mpi.Window(node, (n,), header.y_dtype))
+    windows.append(mpi.SharedArray(node, shape, objective.dtype))
+    windows.append(mpi.SharedArray(node, (n,), header.y_dtype))
     X, y = (window.array for window in windows)
-    own = slice(*share(n, node.size, node.rank))
-    with mpi.together(grid.comm):
+    own = slice(*even_partition(n, node.size, node.rank))
+    with mpi.raise_collectively(grid.comm):
         y[own] = source.read("train", own.start, own.stop, out=X[own])[1]
     for window in windows:
-        window.meet()
+        window.barrier()
     return X, y, own
 
 
-def _sparse_together(grid, source, objective, windows):
+def _read_sparse_shared(grid, source, objective, windows):
     """The same for sparse rows, which need not be standardised."""
     node, n = grid.node, source.rows["train"]
-    with mpi.together(grid.comm):
-        mine, y = read_rows(source, "train", *share(n, node.size, node.rank), objective)
+    with mpi.raise_collectively(grid.comm):
+        mine, y = read_rows(
+            source, "train", *even_partition(n, node.size, node.rank), objective
+        )
     ends = mine.indptr[1:] + sum(node.allgather(mine.data.size)[: node.rank])
     for each in (mine.data, mine.indices, ends, y):
-        windows.append(mpi.beside(node, each))
+        windows.append(mpi.shared_concat(node, each))
     data, indices, ends, y = (window.array for window in windows)
     indptr = np.concatenate([np.zeros(1, ends.dtype), ends])
     return Csr(data, indices, indptr, mine.width), y, None
 
 
-def _on_disk(grid, source, objective, needed, standardized, *, rows):
-    header, reader = source.header, Reader(source, objective)
-    buffers = [reader.buffer(max(1, rows // PIECE)) for _ in range(2)]
+def _load_streamed(grid, source, objective, needed, standardized, *, rows):
+    header, reader = source.header, PrefetchReader(source, objective)
+    buffers = [reader.buffer(max(1, rows // BLOCKS_PER_BUFFER)) for _ in range(2)]
     parts = {
-        name: Piled(reader, name, span[0], [*shares], rows, buffers)
+        name: StreamedRows(reader, name, span[0], [*shares], rows, buffers)
         for name, (span, shares) in needed.items()
     }
-    with mpi.together(grid.comm):
+    with mpi.raise_collectively(grid.comm):
         moments_of = None
         if standardized and not header.sparse:
             moments_of = [part_moments(parts["train"], i, header.n_features)
-                          for i in range(grid.hosted)]  # fmt: skip
+                          for i in range(grid.n_local_workers)]  # fmt: skip
             reader.seen.add("train")
         if header.classes:
             counts = [
@@ -187,12 +189,12 @@ def _on_disk(grid, source, objective, needed, standardized, *, rows):
     )
 
 
-def class_counts(parts, hosted, classes):
+def count_classes(parts, hosted, classes):
     """Return how many rows of this rank's shares are of each class, train and test."""
     counts = np.zeros((len(PARTS), classes), np.int64)
     for count, name in zip(counts, PARTS):
         for i in range(hosted if name in parts else 0):
-            count += np.bincount(parts[name].of(i)[1], minlength=classes)
+            count += np.bincount(parts[name].worker_rows(i)[1], minlength=classes)
     return counts
 
 
@@ -200,7 +202,7 @@ def read_rows(source, name, lo, hi, objective):
     """Return rows lo … hi-1 in the objective's dtype and with its column of ones."""
     if source.header.sparse:
         X, y = source.read(name, lo, hi)
-        return ready(X, objective), y
+        return to_objective_format(X, objective), y
     shape = hi - lo, source.header.n_features + objective.intercept
     X = np.empty(shape, objective.dtype)
     return X, source.read(name, lo, hi, out=X)[1]

@@ -4,7 +4,7 @@ from functools import reduce
 
 import numpy as np
 
-from ..exchange import merged
+from ..comm.reduction_tree import tree_allreduce_objects
 
 BLOCK_ROWS = 4096
 
@@ -32,19 +32,19 @@ def statistics(grid, part, width):
 
     Collective. A column that does not vary, but for rounding, gets a deviation of one.
     """
-    items = [part_moments(part, i, width) for i in range(grid.hosted)]
+    items = [part_moments(part, i, width) for i in range(grid.n_local_workers)]
     return from_moments(grid, items, part.X.dtype)
 
 
 def part_moments(part, i, width):
     """Return the moments of the i-th hosted worker's rows."""
-    pieces = (of_worker(X[:, :width]) for X, _ in part.pieces(i))
+    pieces = (of_worker(X[:, :width]) for X, _ in part.blocks(i))
     return reduce(merge, pieces, (0, 0.0, 0.0))
 
 
 def from_moments(grid, items, dtype):
     """Return mean and deviation of the rows of which a rank has these moments."""
-    n, mean, squares = merged(grid, items, merge)
+    n, mean, squares = tree_allreduce_objects(grid, items, merge)
     deviation = np.sqrt(squares / n)
     deviation[deviation <= 10 * np.finfo(dtype).eps * np.abs(mean)] = 1
     return mean, deviation

@@ -5,8 +5,8 @@ from time import perf_counter
 
 import numpy as np
 
-from ..exchange import finite
-from .replicas import Replicas
+from ..errors import check_finite
+from .local import LocalSgd
 
 
 def ring(worker, workers):
@@ -31,7 +31,7 @@ def complete(worker, workers):
 TOPOLOGIES = {each.__name__: each for each in (ring, torus, complete)}
 
 
-class Gossip(Replicas):
+class Gossip(LocalSgd):
     """Replicas; when due, each becomes the mean of itself and its neighbours.
 
     w_k <- Σ_{j ∈ N(k) ∪ {k}} w_j / (|N(k)| + 1), in the order of the workers; all have
@@ -48,9 +48,9 @@ class Gossip(Replicas):
         self.wanted = [sorted(mixed[k]) for k in range(grid.first, grid.last)]
         self.sends, self.receives = {}, {}
         for k, members in mixed.items():
-            host = grid.host(k)
+            host = grid.rank_of_worker(k)
             for j in members:
-                if host != (other := grid.host(j)):
+                if host != (other := grid.rank_of_worker(j)):
                     if other == rank:
                         self.sends.setdefault(host, set()).add(j)
                     elif host == rank:
@@ -81,13 +81,13 @@ class Gossip(Replicas):
             sent += block.nbytes
         for request in requests:
             request.Wait()
-        clock.exchanged(began, sent)
+        clock.count_exchange(began, sent)
         return rows
 
-    def finish(self, step):
+    def finalize(self, step):
         """Leave the replicas as they are: their mean is the model."""
 
     def consensus(self, step):
         mean = self.total(self.weights.copy()) / self.total.grid.workers
-        finite(self.total.squares(mean), step - 1, self.plan.steps, "model")
+        check_finite(self.total.squared_norm(mean), step - 1, self.plan.steps, "model")
         return mean

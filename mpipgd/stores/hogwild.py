@@ -4,16 +4,16 @@ import math
 
 import numpy as np
 
-from .. import mpi
-from ..data.rows import Csr
-from ..exchange import finite
-from .one import One
+from ..comm import mpi
+from ..data.matrix import Csr
+from ..errors import check_finite
+from .base import SharedWeights
 
 SLICES = 64  # chunks after which every weight of sparse rows was folded
 OFTEN = 8  # a column with so many entries in a chunk is folded after each
 
 
-class Hogwild(One):
+class Hogwild(SharedWeights):
     """A vector in the memory that a node's ranks share; nodes average when due.
 
     Source: Niu et al. 2011, algorithm 1, which writes every row's update at once. Then
@@ -30,20 +30,20 @@ class Hogwild(One):
     columns with one entry a chunk, 1.7).
     """
 
-    each = True
+    per_worker = True
 
     def __init__(self, weights, total, plan, *, every, chunk, rows=None):
         grid = total.grid
         self.total, self.plan, self.every, self.chunk = total, plan, every, chunk
         self.replica, self.base = weights.copy(), weights.copy()
         one = 0, weights.itemsize  # every hosted worker sees the one replica
-        shape = grid.hosted, weights.size
+        shape = grid.n_local_workers, weights.size
         self.weights = np.lib.stride_tricks.as_strided(self.replica, shape, one)
         self.kept = weights[None].copy()
-        self.nodes = len(set(grid.node_ranks))
+        self.nodes = len(set(grid.node_leaders))
         self.shared = grid.node.size > 1
         self.compiled = rows is not None
-        self.window = mpi.Window(grid.node, weights.shape, weights.dtype)
+        self.window = mpi.SharedArray(grid.node, weights.shape, weights.dtype)
         self._spread(weights)
         if self.compiled:
             hot, turns = self._hot(rows)
@@ -71,7 +71,7 @@ class Hogwild(One):
             objective.descend(w, X, y, order, cuts, rates, self.share)
             chunks = -(-len(rates) // self.chunk)
             weights = self.share[2].size + self.replica.size // self.share[3][1]
-            self.total.clock.sent += chunks * weights * self.replica.itemsize
+            self.total.clock.bytes_sent += chunks * weights * self.replica.itemsize
 
         return folding
 
@@ -83,7 +83,7 @@ class Hogwild(One):
             due = min(due, (step // self.chunk + 1) * self.chunk)
         return due
 
-    def settle(self, step):
+    def synchronize(self, step):
         if self.nodes > 1 and step % self.every == 0:
             self._spread(self.consensus(step))
             return True
@@ -97,38 +97,40 @@ class Hogwild(One):
         shared += self.replica[part] - self.base[part]
         self.base[part] = shared
         self.replica[part] = shared
-        self.total.clock.sent += shared.nbytes
+        self.total.clock.bytes_sent += shared.nbytes
 
     def _fold_in_turn(self):
         """Fold where all do it at once: a slice each at a time, to lose nothing."""
         node, size = self.total.grid.node, self.replica.size
         cuts = [size * k // node.size for k in range(node.size + 1)]
-        self.window.meet()
+        self.window.barrier()
         for turn in range(node.rank, node.rank + node.size):
             k = turn % node.size
             self.fold(slice(cuts[k], cuts[k + 1]))
-            self.window.meet()
+            self.window.barrier()
 
     def _spread(self, weights):
         """Go on from given weights, the same on all ranks; collective."""
         self.window.array[...] = self.base[...] = self.replica[...] = weights
-        self.window.meet()
+        self.window.barrier()
 
     def consensus(self, step):
         vector = self.replica.copy()
         if self.shared:
             self._fold_in_turn()
             vector[...] = self.base[...] = self.replica[...] = self.window.array
-            self.window.meet()
+            self.window.barrier()
         if self.nodes > 1:
             grid = self.total.grid
             rows = self.plan.sizes.astype(vector.dtype)
             mine = vector * rows[grid.first : grid.last, None]
             vector = self.total(mine) / rows.sum()
-        finite(self.total.squares(vector), step - 1, self.plan.steps, "model")
+        check_finite(
+            self.total.squared_norm(vector), step - 1, self.plan.steps, "model"
+        )
         return vector
 
-    def alike(self):
+    def replicated_arrays(self):
         self.kept[...] = self.consensus(0)
         return {"weights": self.kept}
 

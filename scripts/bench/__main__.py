@@ -77,10 +77,10 @@ def start(name, environment, ranks, args):
 
 def inside(name, args):
     """Be one of the ranks of a bench; rank 0 keeps the results."""
-    from mpipgd import launch as settings
+    from mpipgd.comm import environment as settings
 
-    settings.prepare()
-    from mpipgd import mpi
+    settings.configure_environment()
+    from mpipgd.comm import mpi
 
     comm = mpi.world()
     bench = getattr(importlib.import_module(BENCHES[name][0]), name)
@@ -94,7 +94,7 @@ def inside(name, args):
         "date": time.strftime("%Y-%m-%d %H:%M"),
     }
     for case in bench(comm):
-        meet = lambda: mpi.patiently(comm.Ibarrier())  # noqa: E731
+        meet = lambda: mpi.wait_asleep(comm.Ibarrier())  # noqa: E731
         records = list(measure.run(case, args.rounds, meet))
         if comm.rank == 0:
             measure.write([each | about for each in records], args.out)

@@ -4,10 +4,11 @@ import os
 import time
 
 import numpy as np
-
 from measure import Case
-from mpipgd import Grid, sums
-from mpipgd.clock import Clock
+
+from mpipgd import Grid
+from mpipgd.comm import allreduce
+from mpipgd.reporting.timing import Clock
 
 SIZES = (1_000, 10_000, 200_000, 1_000_000)
 
@@ -17,10 +18,10 @@ def in_slices(total):
 
     def slices(rows):
         total.rows[...] = rows
-        total.of_slice()
-        total.window.meet()
+        total.reduce_scatter()
+        total.window.barrier()
 
-    return slices if total.apart else total
+    return slices if total.sharded else total
 
 
 def exchange(comm):
@@ -42,13 +43,13 @@ def exchange(comm):
 
         args = grid, Clock(), size, "f8"
         totals = {
-            "Allreduce": sums.Native(*args),
-            "mpipgd": sums.total(*args),
-            "mpipgd, compiled": sums.total(*args, compiled=True),
-            "mpipgd, in slices": sums.total(*args, apart=True),
+            "Allreduce": allreduce.MpiAllreduce(*args),
+            "mpipgd": allreduce.make_allreduce(*args),
+            "mpipgd, compiled": allreduce.make_allreduce(*args, compiled=True),
+            "mpipgd, in slices": allreduce.make_allreduce(*args, apart=True),
         }
         sides = {name: side(in_slices(total)) for name, total in totals.items()}
-        if not totals["mpipgd, in slices"].apart:
+        if not totals["mpipgd, in slices"].sharded:
             del sides["mpipgd, in slices"]
         crowded = comm.size > (os.cpu_count() or 1)
         least = 1.8 if size >= 10_000 and comm.size >= 4 else 0.95

@@ -6,13 +6,14 @@ import time
 from pathlib import Path
 
 import numpy as np
-
 from measure import Case, timed
-from mpipgd import mpi, train
-from mpipgd.data.make import make
-from mpipgd.data.store import open_data
-from mpipgd.models.linear import Linear
-from mpipgd.options import Train
+
+from mpipgd import train
+from mpipgd.comm import mpi
+from mpipgd.config.options import TrainConfig
+from mpipgd.data.create.make import make
+from mpipgd.data.hdf5.source import open_data
+from mpipgd.objectives.linear import Linear
 
 
 def data(comm, recipe, **more):
@@ -32,7 +33,7 @@ def run(path, comm, losses=None, **more):
             return 1.0
         folder = comm.bcast(tempfile.mkdtemp() if comm.rank == 0 else None)
         options = {"workers": comm.size} | common
-        summary = train(Train(**options, run=folder + "/run"), comm=comm)
+        summary = train(TrainConfig(**options, run=folder + "/run"), comm=comm)
         if losses is not None:
             losses.append(summary["loss"])
         return summary["seconds"]
@@ -42,7 +43,7 @@ def run(path, comm, losses=None, **more):
 
 def only(comm, ranks):
     """Return a communicator of this rank alone on the first ranks, else None."""
-    return mpi.alone() if comm.rank < ranks else None
+    return mpi.comm_self() if comm.rank < ranks else None
 
 
 def sgd(comm):
@@ -169,7 +170,7 @@ def gradient(comm):
         def side():
             comm.Barrier()
             seconds = timed(function, *args)
-            return mpi.largest(comm, [seconds])[0]
+            return mpi.allreduce_max(comm, [seconds])[0]
 
         return side
 

@@ -6,7 +6,7 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
-from mpipgd import tables
+from mpipgd.reporting import tables
 
 
 @dataclass
@@ -84,7 +84,7 @@ def table(records):
                 verdict,
             )
         )
-    return tables.lines(rows)
+    return tables.format_table(rows)
 
 
 def clock(seconds):

@@ -6,12 +6,13 @@ import tempfile
 
 import h5py
 import numpy as np
-
 from linear import data, run
 from measure import Case
-from mpipgd import mpi, train
-from mpipgd.optimum import optimum
-from mpipgd.options import Train
+
+from mpipgd import train
+from mpipgd.comm import mpi
+from mpipgd.config.options import TrainConfig
+from mpipgd.studies.compare.optimum import solve_reference
 
 ROWS, FEATURES = 1_000_000, 100
 
@@ -53,7 +54,7 @@ def evaluated(comm, path, **more):
     folder = comm.bcast(tempfile.mkdtemp() if comm.rank == 0 else None)
     known = {"quiet": True, "picture": False, "data": str(path), "run": folder + "/run"}
     known |= {"workers": comm.size, "checkpoint_every": "1000000"}
-    train(Train(**known | more), comm=comm)
+    train(TrainConfig(**known | more), comm=comm)
     lines = open(folder + "/run/metrics.jsonl").read().splitlines()
     return [each for each in map(json.loads, lines) if each["event"] == "epoch"]
 
@@ -107,7 +108,7 @@ def finish(comm):
     """Seconds to within 1e-8 of the optimum: SGD and then L-BFGS, against either."""
     path = data(comm, "classification", rows=200_000, features=100)
     common = {"alpha": (1e-4,), "batch_size": 16, "lr": 0.02, "epochs": 60}
-    best = optimum(Train(data=str(path), **common), comm=comm).objective
+    best = solve_reference(TrainConfig(data=str(path), **common), comm=comm).objective
 
     def seconds(**more):
         def side():

@@ -6,10 +6,10 @@ import sys
 import time
 
 import numpy as np
-
 from linear import data, run
 from measure import Case, timed
-from mpipgd.data.store import open_data
+
+from mpipgd.data.hdf5.source import open_data
 
 NETWORK = {"model": "mlp", "hidden": (256,), "penalty": "none", "lr": 0.01}
 

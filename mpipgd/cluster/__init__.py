@@ -1,0 +1,1 @@
+"""Starting ranks: mpirun and srun, SLURM jobs and their requeueing, the doctor."""

@@ -1,0 +1,250 @@
+"""The options of a training run: one dataclass, of which all else is made."""
+
+from dataclasses import dataclass, fields
+
+from ..errors import UsageError
+from .option import check_value, option, parse_bytes
+
+
+def _group(name):
+    return lambda default, text, **more: option(default, text, group=name, **more)
+
+
+_data, _model, _descent = _group("data"), _group("model"), _group("descent")
+_workers, _run = _group("workers"), _group("run")
+
+LOSSES = ("squared", "huber", "log", "hinge", "squared_hinge", "softmax")
+SWEEP_KEYS = ("lr", "alpha", "l1_ratio")  # what --many takes
+Floats = tuple[float, ...]
+Ints = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a run depends on. None means: chosen by the task or left out."""
+
+    data: str = _data(
+        "digits",
+        "a file, a glob, a folder of shards, or a bundled set: digits, diabetes, "
+        "breast_cancer, wine, iris",
+    )
+    x: str | None = _data(
+        None,
+        "path of the features in an HDF5 file of another format",
+    )
+    y: str | None = _data(None, "path of the targets in an HDF5 file of another format")
+    memory_limit: str | None = _data(
+        None,
+        "memory for the rows on a node, as 2GB: what does not fit is read again and "
+        "again, in random blocks",
+    )
+    rows_share: float = _data(
+        1.0, "train on the first rows only, this share of them", low=0, high=1
+    )
+    standardize: bool = _data(True, "bring dense features to mean 0 and deviation 1")
+
+    model: str = _model("linear", "which model", choices=("linear", "mlp"))
+    loss: str | None = _model(
+        None,
+        "which loss; by default squared, log or softmax, as the task wants",
+        choices=LOSSES,
+    )
+    epsilon: float = _model(0.1, "residual from which the huber loss is linear", low=0)
+    hidden: Ints = _model((64,), "sizes of the mlp's hidden layers, as 256,64", low=1)
+    activation: str = _model(
+        "relu",
+        "of the hidden layers",
+        choices=("sigmoid", "tanh", "relu"),
+    )
+    penalty: str = _model(
+        "l2",
+        "on the weights, never on intercepts",
+        choices=("none", "l2", "l1", "elasticnet"),
+    )
+    alpha: Floats = _model(
+        (1e-4,),
+        "strength of the penalty; for an mlp also one a layer, as 1e-2,1e-5",
+        low=0,
+    )
+    l1_ratio: float = _model(0.15, "share of l1 in elasticnet", low=0, high=1)
+    intercept: bool = _model(True, "learn an intercept (linear)")
+    init_std: Floats | None = _model(
+        None,
+        "deviations of the mlp's first weights and biases, as 0.001,0.1",
+        low=0,
+    )
+    dtype: str | None = _model(
+        None,
+        "of weights, gradients and features; by default float64, mlp float32",
+        choices=("float32", "float64"),
+    )
+    kernels: str = _model(
+        "auto",
+        "compiled passes, plain numpy, or the better one",
+        choices=("auto", "numba", "numpy"),
+    )
+
+    optimizer: str = _descent(
+        "sgd",
+        "what makes an update of a gradient",
+        choices=("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "lbfgs"),
+    )
+    then: str | None = _descent(
+        None,
+        "go on with it over all rows when an epoch brings less than 5 %, or --tol "
+        "(Agarwal et al. 2011)",
+        choices=("lbfgs",),
+    )
+    lr: float = _descent(0.1, "learning rate", low=0)
+    momentum: float = _descent(0.9, "of momentum and nesterov", low=0, high=1)
+    many: str | None = _descent(
+        None,
+        "settings to train together, in one pass: as lr=0.1,0.01,alpha=1e-3,1e-4 for "
+        "all four (linear)",
+    )
+    schedule: str = _descent(
+        "constant",
+        "of the learning rate",
+        choices=("constant", "invscaling", "optimal", "step", "cosine"),
+    )
+    power: float = _descent(0.25, "of invscaling: lr / t^power", low=0)
+    drop: float = _descent(0.1, "factor of the step schedule", low=0)
+    drop_every: int = _descent(30, "epochs between drops of the step schedule", low=1)
+    warmup: float = _descent(0.0, "epochs over which the learning rate ramps up", low=0)
+    lr_scaling: str = _descent(
+        "none",
+        "multiply lr by the workers or their square root",
+        choices=("none", "linear", "sqrt"),
+    )
+    clip_norm: float | None = _descent(None, "largest norm of a gradient", low=0)
+    clip_weights: float | None = _descent(None, "largest absolute weight", low=0)
+
+    strategy: str = _workers(
+        "sync",
+        "how the workers descend together",
+        choices=("sync", "average", "oneshot", "elastic", "gossip", "hogwild", "async"),
+    )
+    workers: int | None = _workers(
+        None,
+        "parallel workers; the result depends on them, not on the ranks (default: "
+        "the ranks)",
+        low=1,
+    )
+    batch_size: int = _workers(32, "rows that a worker takes a step", low=1)
+    split: str = _workers(
+        "disjoint",
+        "rows of a worker: an equal part, a copy of all, or a random --fraction",
+        choices=("disjoint", "replicate", "sample"),
+    )
+    fraction: float = _workers(
+        0.5, "share of the rows that a worker samples (split sample)", low=0, high=1
+    )
+    average_from: float | None = _workers(
+        None,
+        "epochs after which the model is the mean of the weights after each step "
+        "(averaged SGD; sync)",
+        low=0,
+    )
+    n_sync: int = _workers(
+        10,
+        "averagings of the whole run, the last one included (average)",
+        low=1,
+    )
+    sync_every: int | None = _workers(
+        None,
+        "steps between meetings: average, instead of --n-sync; elastic, 10 if not "
+        "given; gossip, 1; hogwild between nodes, an epoch",
+        low=1,
+    )
+    sync_until: float = _workers(
+        0.0,
+        "epochs in which workers meet at every step, before others (average)",
+        low=0,
+    )
+    outer_lr: float = _workers(
+        1.0, "step of the outer optimizer from model to average (average)", low=0
+    )
+    outer_momentum: float = _workers(
+        0.0, "momentum of the outer optimizer (average)", low=0, high=1
+    )
+    outer_nesterov: bool = _workers(
+        False, "take the outer momentum as Nesterov's (average)"
+    )
+    pull: float | None = _workers(
+        None,
+        "share of its way to the centre that a worker is pulled (elastic; default: 1 / "
+        "workers)",
+        low=0,
+        high=1,
+    )
+    topology: str = _workers(
+        "ring",
+        "who averages with whom (gossip)",
+        choices=("ring", "torus", "complete"),
+    )
+    chunk_size: int = _workers(
+        64, "rows between two folds into the shared vector (hogwild)", low=1
+    )
+    servers: int = _workers(
+        1, "ranks over which the shared vector is split (async)", low=1
+    )
+    max_staleness: int | None = _workers(
+        None,
+        "steps that a worker may be ahead of the slowest one; 0: as sync (async)",
+        low=0,
+    )
+    damping: bool = _workers(False, "divide an update by 1 + its staleness (async)")
+    reduction: str = _workers(
+        "fixed",
+        "sum in the fixed order, or as the MPI library likes",
+        choices=("fixed", "mpi"),
+    )
+
+    epochs: int = _run(30, "passes over the training rows", low=0)
+    target: float | None = _run(None, "stop at this score")
+    tol: float | None = _run(
+        None,
+        "stop when the loss fell by less than this for --patience evaluations",
+        low=0,
+    )
+    patience: int = _run(5, "evaluations to wait for, see --tol", low=1)
+    time_limit: float | None = _run(
+        None,
+        "stop after so many seconds of training",
+        low=0,
+    )
+    seed: int = _run(0, "of the first weights and the order of the rows", low=0)
+    run: str | None = _run(None, "the run folder (default: runs/TIME-DATA-STRATEGY)")
+    trace: str | None = _run(
+        None, "write what every rank did when, for chrome://tracing or ui.perfetto.dev"
+    )
+    eval_every: int = _run(1, "epochs between evaluations", low=1)
+    worker_scores: bool = _run(
+        False, "score each worker's own model, too, at every evaluation"
+    )
+    checkpoint_every: str = _run("1", "epochs between checkpoints, or steps as in 500s")
+    hang_after: float = _run(
+        600.0,
+        "end all ranks when no step was made for so many seconds; 0: never",
+        low=0,
+    )
+    picture: bool = _run(True, "draw the losses into the run folder")
+    quiet: bool = _run(False, "print nothing but errors")
+
+    def __post_init__(self):
+        for each in fields(self):
+            check_value(each, getattr(self, each.name))
+        if self.memory_limit is not None:
+            parse_bytes(self.memory_limit)
+        steps = self.strategy == "sync" and self.optimizer != "lbfgs"
+        if self.average_from is not None and not steps:
+            raise UsageError(
+                "--average-from takes --strategy sync, and an --optimizer that takes "
+                f"steps; found {self.strategy}, {self.optimizer}"
+            )
+        every = self.checkpoint_every.removesuffix("s")
+        if not every.isdecimal() or int(every) < 1:
+            raise UsageError(
+                f"--checkpoint-every {self.checkpoint_every}: expected epochs, as 10, "
+                "or steps, as 500s"
+            )

@@ -1,0 +1,117 @@
+"""Losses of linear models: value and slope in the raw output, in one table.
+
+Each takes raw outputs `p`, targets `y` and `epsilon` (which only huber reads) and
+works on all rows at once: p (n,), y (n,) as float, ±1 for two classes; for softmax
+p (n, C) and y (n,) as class indices. This is the readable reference; `kernels`
+holds the same formulas one row at a time.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import DataError
+
+
+class Loss(NamedTuple):
+    """A loss per row, its derivative in the raw output, and the task it is for."""
+
+    value: Callable
+    slope: Callable
+    task: str
+
+
+def squared_value(p, y, epsilon=None):
+    """Return ½ (p - y)²."""
+    return 0.5 * np.square(p - y)
+
+
+def squared_slope(p, y, epsilon=None):
+    """Return p - y."""
+    return p - y
+
+
+def huber_value(p, y, epsilon):
+    """Return ½ r², r = p - y, or epsilon |r| - ½ epsilon² where |r| > epsilon."""
+    r = np.abs(p - y)
+    return np.where(r <= epsilon, 0.5 * r * r, epsilon * (r - 0.5 * epsilon))
+
+
+def huber_slope(p, y, epsilon):
+    """Return p - y, held within ±epsilon."""
+    return np.clip(p - y, -epsilon, epsilon)
+
+
+def log_value(p, y, epsilon=None):
+    """Return log(1 + exp(-y p))."""
+    return np.logaddexp(0, -y * p)
+
+
+def log_slope(p, y, epsilon=None):
+    """Return -y / (1 + exp(y p)), which neither overflows nor loses small values."""
+    return -y * np.exp(-np.logaddexp(0, y * p))
+
+
+def hinge_value(p, y, epsilon=None):
+    """Return max(0, 1 - y p)."""
+    return np.maximum(0, 1 - y * p)
+
+
+def hinge_slope(p, y, epsilon=None):
+    """Return -y where y p ≤ 1, else 0: the subgradient scikit-learn takes."""
+    return np.where(y * p <= 1, -y, 0)
+
+
+def squared_hinge_value(p, y, epsilon=None):
+    """Return max(0, 1 - y p)²."""
+    return np.square(np.maximum(0, 1 - y * p))
+
+
+def squared_hinge_slope(p, y, epsilon=None):
+    """Return -2 y max(0, 1 - y p)."""
+    return -2 * y * np.maximum(0, 1 - y * p)
+
+
+def softmax_value(p, y, epsilon=None):
+    """Return log Σ_c exp p_c - p_y."""
+    top = p.max(axis=1)
+    total = np.exp(p - top[:, None]).sum(axis=1)
+    return np.log(total) + top - p[np.arange(y.size), y]
+
+
+def softmax_slope(p, y, epsilon=None):
+    """Return the probabilities less one at the class of each row."""
+    r = probabilities(p)
+    r[np.arange(y.size), y] -= 1
+    return r
+
+
+def probabilities(p):
+    """Return exp p_c / Σ_k exp p_k for each row of p (n, C)."""
+    e = np.exp(p - p.max(axis=1, keepdims=True))
+    e /= e.sum(axis=1, keepdims=True)
+    return e
+
+
+LOSSES = {
+    "squared": Loss(squared_value, squared_slope, "regression"),
+    "huber": Loss(huber_value, huber_slope, "regression"),
+    "log": Loss(log_value, log_slope, "binary"),
+    "hinge": Loss(hinge_value, hinge_slope, "binary"),
+    "squared_hinge": Loss(squared_hinge_value, squared_hinge_slope, "binary"),
+    "softmax": Loss(softmax_value, softmax_slope, "multiclass"),
+}
+LOSS_IDS = {name: code for code, name in enumerate(LOSSES)}
+
+
+def class_indices(y, n_classes):
+    """Return y (n,) as class indices; DataError where one is not in 0 … n_classes-1."""
+    y = np.asarray(y)
+    strange = (y < 0) | (y >= n_classes) | (y != np.floor(y))
+    if strange.any():
+        raise DataError(
+            f"y holds the class {y[strange][0]}; the model has {n_classes} classes, "
+            f"numbered 0 to {n_classes - 1}"
+        )
+    return y.astype(np.intp)

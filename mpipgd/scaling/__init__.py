@@ -1,1 +1,0 @@
-"""Scaling studies: runs on several numbers of ranks, what they took, and a model."""

@@ -1,0 +1,1 @@
+"""Many runs and one page: comparisons of strategies, scaling studies."""

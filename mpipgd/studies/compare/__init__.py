@@ -1,0 +1,1 @@
+"""Train with several strategies on the same data, and rank them."""

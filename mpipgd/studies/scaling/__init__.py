@@ -1,0 +1,1 @@
+"""Train on several numbers of ranks, and model how it scales."""

@@ -1,0 +1,1 @@
+"""A training run: the loop, the ways to take steps, callbacks, checkpoints."""

@@ -1,0 +1,1 @@
+"""What becomes of a gradient: means over workers, optimizers, schedules, L-BFGS."""

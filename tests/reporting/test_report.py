@@ -1,0 +1,135 @@
+"""Curves: scores of single workers, and pictures of finished and unfinished runs."""
+
+import json
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+
+from mpipgd import cli, train
+from mpipgd.comm import mpi
+from mpipgd.data.create.make import make_bundled
+from mpipgd.errors import UsageError
+from mpipgd.reporting import report
+
+from ..support import options, run
+
+STRATEGIES = ("average", "oneshot", "elastic", "gossip")
+
+
+@pytest.fixture(scope="module")
+def wine(tmp_path_factory):
+    """A data file, made by rank 0; its path on all ranks."""
+    path = str(tmp_path_factory.mktemp("data") / "wine.h5")
+    return mpi.on_root(mpi.world(), lambda: make_bundled("wine", path) or path)
+
+
+def scored(data, folder, comm, **more):
+    """Train with workers' scores; return the records of the evaluations."""
+    more = {"worker_scores": True, "workers": 5, "batch_size": 8} | more
+    train(options(data, folder, **more), comm=comm)
+    mpi.wait_asleep(comm.Ibarrier())
+    return report.epochs(folder)
+
+
+def scores(records):
+    """Return the scores of the workers at each evaluation."""
+    return [record["worker_scores"] for record in records]
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_scores_of_workers_are_the_same_on_all_ranks(wine, shared_tmp, agree, strategy):
+    world = mpi.world()
+    once = partial(scored, strategy=strategy)
+    alone = mpi.on_root(world, once, wine, shared_tmp / "alone", mpi.comm_self())
+    found = scored(wine, shared_tmp / "world", world, strategy=strategy)
+    agree(scores(found) == scores(alone))
+
+
+def test_a_worker_scores_as_its_model_does_by_itself(tmp_path, wine):
+    records = scored(wine, tmp_path / "a", mpi.comm_self(), strategy="oneshot")
+    assert [len(each) for each in scores(records)] == [5] * 3
+    last = records[-1]
+    assert len(set(last["worker_scores"])) > 1  # before the averaging, not after
+    one = scored(wine, tmp_path / "b", mpi.comm_self(), strategy="oneshot", workers=1)
+    assert scores(one) == [[record["score"]] for record in one]
+
+
+def test_workers_that_share_their_model_are_refused(tmp_path, wine):
+    with pytest.raises(UsageError, match="--worker-scores: the workers of sync"):
+        scored(wine, tmp_path / "run", mpi.comm_self(), strategy="sync")
+
+
+def pixels(path):
+    """Return a picture (height, width, 4)."""
+    from matplotlib.image import imread
+
+    return imread(path)
+
+
+def test_a_report_draws_runs_on_one_axis(tmp_path, wine):
+    for name in ("average", "gossip"):
+        scored(wine, tmp_path / name, mpi.comm_self(), strategy=name)
+    both = [str(tmp_path / "average"), str(tmp_path / "gossip")]
+    one = report.report(both[:1])
+    assert one[-1] == f"look at {both[0]}/report.png"
+    lines = report.report(both, tmp_path / "both.png")
+    assert [line.split()[:2] for line in lines[1:3]] == [
+        ["average"] * 2,
+        ["gossip"] * 2,
+    ]
+    first, second = pixels(f"{both[0]}/report.png"), pixels(tmp_path / "both.png")
+    assert first.shape == second.shape and min(first.shape[:2]) > 400
+    assert np.abs(first - second).max() > 0.5
+    for against in ("seconds", "bytes", "samples"):
+        drawn = {"against": against, "show": "loss"}
+        report.report(both, tmp_path / f"{against}.png", drawn)
+        assert np.ptp(pixels(tmp_path / f"{against}.png")) > 0.5
+
+
+def test_an_unfinished_run_is_drawn_as_far_as_it_is(tmp_path, wine):
+    folder = tmp_path / "run"
+    scored(wine, folder, mpi.comm_self(), strategy="average")
+    (folder / "summary.json").unlink()
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"event": "epoch", "epoch": 9})[:-4])
+    lines = report.report([folder])
+    assert lines[1].endswith("not yet") and (folder / "report.png").exists()
+
+
+def test_what_is_no_run_is_refused(tmp_path, wine):
+    with pytest.raises(UsageError, match="no run folder"):
+        report.report([tmp_path])
+    scored(wine, tmp_path / "run", mpi.comm_self(), strategy="average")
+    shutil.copytree(tmp_path / "run", tmp_path / "early")
+    (tmp_path / "early/metrics.jsonl").write_text('{"event": "start"}\n')
+    with pytest.raises(UsageError, match="nothing was evaluated yet"):
+        report.report([tmp_path / "run", tmp_path / "early"])
+
+
+def test_without_matplotlib_there_is_a_table(tmp_path, wine, monkeypatch):
+    scored(wine, tmp_path / "run", mpi.comm_self(), strategy="average")
+    monkeypatch.setattr(report.plots, "has_matplotlib", lambda: False)
+    assert report.report([tmp_path / "run"])[-1].startswith("no picture")
+
+
+def test_the_command_says_where_the_picture_is(tmp_path, wine):
+    scored(wine, tmp_path / "run", mpi.comm_self(), strategy="average")
+    code, out, err = run(2, "report", tmp_path / "run", "-o", tmp_path / "x.png")
+    assert code == 0 and f"look at {tmp_path}/x.png" in out, err
+    code, out, err = run(2, "report", tmp_path / "nowhere")
+    assert code == 2 and err.count("no run folder") == 1
+    with pytest.raises(UsageError):
+        cli.parse(["report", "run", "--against", "money"])
+
+
+@pytest.mark.parametrize("name", ["config.toml", "summary.json", "metrics.jsonl"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "\x00 no text"])
+def test_a_folder_that_is_not_whole_is_told(tmp_path, name, text):
+    run = tmp_path / "run"
+    train(options("digits", run, epochs=1, workers=1), comm=mpi.comm_self())
+    (run / name).write_text(text)
+    with pytest.raises(UsageError, match="run"):
+        report.report([str(run)])

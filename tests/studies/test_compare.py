@@ -1,0 +1,242 @@
+"""Comparisons: settings, the optimum, rows that diverge, tables and the page."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from mpipgd import cli
+from mpipgd.comm import mpi
+from mpipgd.config.options import TrainConfig
+from mpipgd.data.create.make import make, make_bundled
+from mpipgd.errors import UsageError
+from mpipgd.studies.compare import settings
+from mpipgd.studies.compare.compare import compare
+from mpipgd.studies.compare.optimum import Reference, solve_reference
+from mpipgd.studies.compare.ranking import Comparison
+
+from ..support import run
+
+
+def quiet(*values):
+    """Say nothing."""
+
+
+def test_settings_take_options_of_their_own_and_every_point_of_the_grid():
+    found = settings.parse(
+        "sync,average:n_sync=5:lr=0.2",
+        ["batch_size=8,16"],
+        {"lr": 1.0},
+    )
+    assert list(found) == [
+        "sync batch_size=8",
+        "sync batch_size=16",
+        "average n_sync=5 lr=0.2 batch_size=8",
+        "average n_sync=5 lr=0.2 batch_size=16",
+    ]
+    last = found["average n_sync=5 lr=0.2 batch_size=16"]
+    assert last == TrainConfig(strategy="average", n_sync=5, lr=0.2, batch_size=16)
+    assert found["sync batch_size=8"].lr == 1.0
+    outer = settings.parse("average:outer-nesterov=true", [], {})
+    assert outer["average outer_nesterov=true"].outer_nesterov
+
+
+@pytest.mark.parametrize(
+    "text, grid, message",
+    [
+        ("sink", [], "--strategies sink: expected one of .*did you mean sync"),
+        ("sync:n_sinc=4", [], "unknown option 'n_sinc'; did you mean n_sync"),
+        ("sync", ["lr=fast"], "--lr fast: expected a number"),
+        ("sync", ["alpha=1,2"], "alpha changes what is minimised"),
+        ("sync,sync", [], "sync is there twice"),
+        ("sync:outer_nesterov=yes", [], "expected one of true, false"),
+        ("sync:seed=3", [], "unknown option 'seed'"),
+        ("sync:workers=0", [], "--workers 0: expected at least 1"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(text, grid, message):
+    with pytest.raises(UsageError, match=message):
+        settings.parse(text, grid, {})
+
+
+@pytest.mark.parametrize("flag", ["--repeat=0", "--gap=none", "--gap=-1"])
+def test_flags_that_cannot_be_are_refused(flag):
+    module, args = cli.parse(["compare", flag])
+    with pytest.raises(UsageError, match="expected a"):
+        module.check(args)
+
+
+CASES = {
+    "squared": ("regression", {}, {"alpha": (0.1,)}),
+    "huber": ("regression", {}, {"loss": "huber", "alpha": (0.01,)}),
+    "log": ("classification", {}, {"alpha": (0.01,)}),
+    "squared_hinge": ("classification", {}, {"loss": "squared_hinge"}),
+    "softmax": ("classification", {"classes": 4}, {"alpha": (0.01,)}),
+    "sparse": ("classification", {"density": 0.2}, {"alpha": (0.01,)}),
+}
+
+
+def made(comm, folder, name):
+    """Make the data of a case; return its options."""
+    kind, recipe, more = CASES[name]
+    path = str(folder / f"{name}.h5")
+    make(comm, kind, path, rows=300, features=12, seed=5, **recipe)
+    return TrainConfig(data=path, standardize=False, **more)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_optimum_is_flat_and_the_same_bits_on_all_ranks(comm, folder, agree, name):
+    options = made(comm, folder, name)
+    found = solve_reference(options, comm=comm)
+    again = comm.allgather(found)
+    agree(all(each == found for each in again), comm)
+    agree(found.gradient_norm < 1e-6 and found.objective < found.start, comm)
+    alone = mpi.on_root(comm, lambda: solve_reference(options, comm=mpi.comm_self()))
+    agree(abs(alone.objective - found.objective) <= 1e-9 * found.objective, comm)
+
+
+def test_the_optimum_is_that_of_scikit_learn(tmp_path):
+    import h5py
+    from sklearn.linear_model import LogisticRegression
+
+    options = made(mpi.comm_self(), tmp_path, "log")
+    with h5py.File(options.data) as file:
+        X, y = file["train/X"][:], file["train/y"][:]
+    sign = 2 * y - 1
+    model = LogisticRegression(C=1 / (0.01 * len(y)), tol=1e-12, max_iter=10_000)
+    model.fit(X, y)
+    margins = sign * (X @ model.coef_[0] + model.intercept_)
+    best = np.logaddexp(0, -margins).mean() + 0.005 * np.sum(model.coef_**2)
+    assert (
+        abs(solve_reference(options, comm=mpi.comm_self()).objective / best - 1) < 1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    "more", [{"loss": "hinge"}, {"penalty": "l1"}, {"model": "mlp"}]
+)
+def test_without_a_smooth_convex_objective_there_is_a_start_only(tmp_path, more):
+    path = str(tmp_path / "data.h5")
+    make(mpi.comm_self(), "classification", path, rows=200, features=5)
+    found = solve_reference(TrainConfig(data=path, **more), comm=mpi.comm_self())
+    assert found.objective is None and found.start > 0
+
+
+def test_a_comparison_ranks_all_runs_and_says_which_diverged(comm, folder, agree):
+    options = made(comm, folder, "squared")
+    chosen = settings.parse(
+        "sync:workers=1,average,average:lr=1e9",
+        ["batch_size=16,32"],
+        {"data": options.data, "epochs": 4, "workers": 3, "lr": 0.05},
+    )
+    repeat = 1 if comm.size > 1 else 2
+    more = {"out": str(folder / "out"), "comm": comm, "say": quiet}
+    rows = compare(chosen, repeat=repeat, **more)
+    status = {row["label"]: row["status"] for row in rows}
+    agree(status["average lr=1e9 batch_size=16"] in ("diverged", "climbed"), comm)
+    agree([row["status"] for row in rows[:4]] == ["ok"] * 4, comm)
+    times = [row["seconds_to_target"] for row in rows if row["seconds_to_target"]]
+    agree(times == sorted(times) and len(times) > 1, comm)
+    with open(folder / "out/results.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    agree(len(table) == len(chosen) * repeat, comm)
+    agree({row["seed"] for row in table} == {"0", "1"} or repeat == 1, comm)
+    for row in table:
+        if row["status"] == "ok":
+            summary = json.loads(open(f"{row['folder']}/summary.json").read())
+            agree(float(row["loss"]) == summary["loss"] > 0, comm)
+    check_page(folder / "out/index.html", chosen, 4 if comm.size > 1 else 3)
+    agree(
+        len((folder / "out/table.md").read_text().splitlines()) == len(chosen) + 5, comm
+    )
+
+
+class Tags(HTMLParser):
+    """Collect ids, and check that tags close."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.texts = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        """Remember a tag that opens."""
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+        self.ids += [value for key, value in attributes if key == "id"]
+
+    def handle_startendtag(self, tag, attributes):
+        """Remember the id of a tag without content."""
+        self.ids += [value for key, value in attributes if key == "id"]
+
+    def handle_endtag(self, tag):
+        """Close the last tag."""
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        """Remember a text."""
+        self.texts.append(data)
+
+
+def check_page(path, labels, pictures):
+    """Assert that a page is whole, and takes nothing from outside."""
+    text = path.read_text()
+    tags = Tags()
+    tags.feed(text)
+    assert not tags.open and len(set(tags.ids)) == len(tags.ids) > 100
+    assert set(labels) <= set(tags.texts)
+    assert text.count("<svg") == pictures == text.count('role="img"')
+    assert not re.search(r'(src|href)="(?!#)', text) and "@import" not in text
+    assert set(re.findall(r"url\((.)", text)) <= {"#"}
+
+
+def test_a_setting_that_all_ranks_refuse_ends_the_comparison(comm, folder):
+    options = made(comm, folder, "squared")
+    chosen = settings.parse(
+        "average:n_sync=99", [], {"data": options.data, "epochs": 1, "workers": 1}
+    )
+    with pytest.raises(UsageError, match="--n-sync 99: the run has"):
+        compare(chosen, out=str(folder / "out"), comm=comm, say=quiet)
+
+
+def test_time_and_bytes_to_the_target_are_those_of_the_first_evaluation_there():
+    losses = [0.9, 0.31, 0.27, 0.3, 0.2]
+    records = [
+        {"epoch": i + 1, "seconds": 2.0 * i, "bytes": 100 * i, "loss": loss}
+        for i, loss in enumerate(losses)
+    ]
+    run = {"label": "a", "strategy": "sync", "status": "ok", "records": records}
+    run |= {"loss": 0.2, "test_loss": None, "score": 1.0, "seconds": 8.0, "bytes": 400}
+    run |= {"rows_per_second": 1.0}
+    found = Comparison([run], Reference(1.1, 0.1), 0.2, 1, {}).rows[0]
+    assert found["seconds_to_target"] == 4.0 and found["bytes_to_target"] == 200
+    assert found["epochs_to_target"] == 3 and found["gap"] == pytest.approx(0.1)
+    without = Comparison([dict(run)], Reference(1.1), 0.2, 1, {})
+    assert not without.known and without.reference == 0.2
+
+
+def test_the_command_compares_and_exits_4_where_all_diverge(tmp_path):
+    make_bundled("wine", tmp_path / "wine.h5")
+    common = ["compare", tmp_path / "wine.h5", "--epochs", "3", "--workers", "4"]
+    out = tmp_path / "out"
+    fine = ["--strategies", "sync,gossip", "--repeat", "2", "--out", out]
+    code, text, err = run(2, *common, *fine)
+    assert code == 0, err
+    assert "optimum" in text and "4/4" in text and f"{out}/index.html" in text
+    code, text, err = run(2, *common, *fine)
+    assert code == 2 and "holds a comparison" in err
+    bad = [
+        "--strategies",
+        "sync",
+        "--lr",
+        "1e300",
+        "--model",
+        "mlp",
+        "--out",
+        out / "b",
+    ]
+    code, text, err = run(2, *common, *bad)
+    assert code == 4, (text, err)
+    assert "diverged" in text
