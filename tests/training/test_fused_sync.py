@@ -61,7 +61,7 @@ def test_weights_are_those_of_single_steps(
     fast = hashed(comm, data, "fast", **VARIANTS[name])
     agree(sum(marched) > 0 or comm.size == 1)
     taken = sum(marched)
-    monkeypatch.setattr("mpipgd.training.build.marching", lambda *args: False)
+    monkeypatch.setattr("mpipgd.training.build.can_fuse_sync", lambda *args: False)
     slow = hashed(comm, data, "slow", **VARIANTS[name])
     agree(fast == slow and sum(marched) == taken)
 
@@ -70,10 +70,10 @@ def test_ranks_that_march_meet_ranks_that_do_not(
     comm, data, marched, monkeypatch, agree
 ):
     if comm.rank % 2:
-        monkeypatch.setattr("mpipgd.training.build.marching", lambda *args: False)
+        monkeypatch.setattr("mpipgd.training.build.can_fuse_sync", lambda *args: False)
     mixed = hashed(comm, data, "mixed")
     agree(bool(marched) == (comm.rank % 2 == 0 and comm.size > 1))
-    monkeypatch.setattr("mpipgd.training.build.marching", lambda *args: False)
+    monkeypatch.setattr("mpipgd.training.build.can_fuse_sync", lambda *args: False)
     agree(mixed == hashed(comm, data, "plain"))
 
 
@@ -82,7 +82,7 @@ def test_a_run_goes_on_step_by_step_after_marching(comm, data, monkeypatch, agre
     more = {"schedule": "invscaling", "epochs": 4}
     whole = hashed(comm, data, "whole", **more)
     hashed(comm, data, "half", **more | {"target": 0.0})  # ends after an epoch
-    monkeypatch.setattr("mpipgd.training.build.marching", lambda *args: False)
+    monkeypatch.setattr("mpipgd.training.build.can_fuse_sync", lambda *args: False)
     kept = {"target": 2.0, "epochs": 4, "quiet": True}
     found = run.resume(data.parent / "half", kept, comm=comm)
     agree(found["weights_sha256"] == whole)
@@ -96,6 +96,6 @@ def test_divergence_is_seen_at_the_same_step(comm, data, monkeypatch, agree):
 
     with np.errstate(all="ignore"):
         fast = ends("fast")
-        monkeypatch.setattr("mpipgd.training.build.marching", lambda *args: False)
+        monkeypatch.setattr("mpipgd.training.build.can_fuse_sync", lambda *args: False)
         slow = ends("slow")
     agree(fast == slow and "is not finite at epoch" in fast)
