@@ -65,8 +65,8 @@ def options(data, run, **more):
     return TrainConfig(**known | {"data": str(data), "run": str(run)} | more)
 
 
-class NoHooks:
-    """Hooks with nothing to do."""
+class NoCallback:
+    """A callback with nothing to do."""
 
     def next(self, step):
         """Return never."""
@@ -116,13 +116,14 @@ def descend(comm, header, X, y, *, plan=None, **options):
         mine = append_intercept(X[lo:hi]) if model.intercept else X[lo:hi]
         shares = [plan.share(k) for k in range(grid.first, grid.last)]
         part = SplitRows(mine, model.targets(y[lo:hi]), lo, shares)
-        parts = build_training(options, grid, plan, model, part, Clock())
-        state = parts.transform.init(parts.store.pull())
-        last = loop.train(
-            parts.gradient, parts.transform, parts.store, NoHooks(),
-            state=state, steps=parts.steps, descend=parts.descend,
-        )  # fmt: skip
-        weights = parts.store.consensus(last).copy()
-        parts.free()
+        components = build_training(options, grid, plan, model, part, Clock())
+        step, _ = loop.train(
+            components.stepper,
+            components.store,
+            NoCallback(),
+            steps=components.steps,
+        )
+        weights = components.store.consensus(step).copy()
+        components.free()
     grid.free()
     return comm.bcast(weights)

@@ -72,6 +72,6 @@ def starts(run):
 def newest_step(run):
     """Return the step of the newest checkpoint that verifies; 0 without one."""
     try:
-        return checkpoint.newest(run)[2]["step"]
+        return checkpoint.newest(run)[1].attributes["step"]
     except CheckpointError:
         return 0

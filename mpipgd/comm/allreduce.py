@@ -1,137 +1,195 @@
-"""Rows of the workers -> one sum, the same bits on any number of ranks.
+"""Sums over all workers with the same bits on any number of ranks.
 
-Every rank sums its own workers' rows into nodes of the fixed tree (see `tree`). Small
-sums travel whole: every rank gets those of all ranks and finishes the tree by itself,
-through MPI or, on one node, through shared memory.
-Large ones are finished in shared memory, each rank for its own slice.
+Every rank sums its workers' rows into subtrees of the fixed reduction tree. Small sums
+are gathered: every rank gets the partial sums of all ranks and finishes the tree by
+itself, through MPI or, on one node, through shared memory. Large sums are finished in
+shared memory, by each rank for its own slice of the vector (see `reduce_scatter`).
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import mpi
 from .backoff import backoff, spin_limit
-from .base import LocalReduce
+from .base import Allreduce, ExchangeClock, SharedMemoryRound, SharedSlots, SlotPosition
 from .environment import oversubscribed
 from .reduce_scatter import SharedWindowReduce
-from .reduction_tree import merge_schedule
+from .reduction_tree import merge_schedule, sum_rows
 
-# Below this, copying all sums costs less than waiting twice; by scripts/bench exchange.
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from ..array_types import FloatArray
+    from .topology import Grid
+
+# Below this, gathering all partial sums is faster than a sum in slices, which takes two
+# barriers; measured by scripts/bench exchange.
 SMALL_BYTES = 32 * 1024
-LINE = 8  # int64 in a cache line: each rank's flag has a line of its own
+CACHE_LINE = 8  # int64 numbers: each rank's flag has a cache line of its own
 
 
-class AllgatherReduce(LocalReduce):
+class LocalReduce(Allreduce):
+    """The sum on one rank: no communication."""
+
+    def __call__(self, rows: FloatArray) -> FloatArray:
+        return sum_rows(rows)
+
+
+class AllgatherReduce(Allreduce):
     """Every rank gets all partial sums by one MPI call, and finishes the tree."""
 
-    def __init__(self, grid, clock, size, dtype):
-        super().__init__(grid, clock)
-        before = sum(self.counts[: grid.comm.rank])
-        self.all = np.empty((sum(self.counts), size), dtype)
-        self.mine = self.all[before : before + len(self.nodes)]
-        nodes = [node for each in grid.subtrees_of for node in each]
-        pairs, _ = merge_schedule(nodes, grid.workers)
-        self.pairs = [(self.all[i], self.all[j]) for i, j in pairs]
-        width = size * self.all.itemsize
-        self.target = [self.all, [count * width for count in self.counts], mpi.BYTE]
+    def __init__(
+        self,
+        grid: Grid,
+        clock: ExchangeClock,
+        size: int,
+        dtype: DTypeLike,
+        *,
+        n_models: int = 1,
+    ) -> None:
+        super().__init__(grid, clock, n_models=n_models)
+        first = sum(self.counts[: grid.comm.rank])
+        self.partial_sums = np.empty((sum(self.counts), size), dtype)
+        self.local_sums = self.partial_sums[first : first + len(self.subtrees)]
+        subtrees = [subtree for of_rank in grid.subtrees_of for subtree in of_rank]
+        pairs = merge_schedule(subtrees, grid.workers).pairs
+        self.pairs = [(self.partial_sums[i], self.partial_sums[j]) for i, j in pairs]
+        row_bytes = size * self.partial_sums.itemsize
+        counts = [count * row_bytes for count in self.counts]
+        self.receive_buffer = [self.partial_sums, counts, mpi.BYTE]
 
-    def __call__(self, rows):
-        for mine, partial in zip(self.mine, self.subtree_sums(rows)):
-            mine[...] = partial
+    def __call__(self, rows: FloatArray) -> FloatArray:
+        for row, subtree_sum in zip(self.local_sums, self.subtree_sums(rows)):
+            row[...] = subtree_sum
         began = perf_counter()
-        self.grid.comm.Allgatherv(mpi.IN_PLACE, self.target)
-        self.clock.count_exchange(began, self.mine.nbytes)
+        self.grid.comm.Allgatherv(mpi.IN_PLACE, self.receive_buffer)
+        self.clock.count_exchange(began, self.local_sums.nbytes)
         for left, right in self.pairs:
             left += right
-        return self.all[0]
+        result: FloatArray = self.partial_sums[0]
+        return result
 
 
-class SharedMemoryAllreduce(LocalReduce):
-    """Gathered through memory that the ranks of the one node share, without MPI calls.
+class SharedMemoryAllreduce(Allreduce):
+    """Partial sums gathered through shared memory of the one node, without MPI calls.
 
-    Each rank has a flag there that counts its turns; it waits for all others' flags.
-    Slots take turns: who writes turn t+2 knows that all have read turn t. The whole is
-    one compiled call where numba is loaded anyway, else the same in numpy.
+    Each rank has a flag there that counts its rounds, and waits for the flags of all
+    others. Two sets of slots are used in turn: a rank that writes for round t+2 knows
+    that all ranks have read those of round t. With `compiled` a sum is one call of a
+    numba kernel, else the same in numpy.
     """
 
-    def __init__(self, grid, clock, size, dtype, *, compiled):
-        super().__init__(grid, clock)
-        nodes = [node for each in grid.subtrees_of for node in each]
-        self.pairs, _ = merge_schedule(nodes, grid.workers)
-        self.mine = np.empty((len(self.nodes), size), dtype)
-        self.out = np.empty((len(nodes), size), dtype)
+    def __init__(
+        self,
+        grid: Grid,
+        clock: ExchangeClock,
+        size: int,
+        dtype: DTypeLike,
+        *,
+        compiled: bool,
+        n_models: int = 1,
+    ) -> None:
+        super().__init__(grid, clock, n_models=n_models)
+        subtrees = [subtree for of_rank in grid.subtrees_of for subtree in of_rank]
+        pairs = merge_schedule(subtrees, grid.workers).pairs
+        self.pairs = np.array(pairs, np.int64).reshape(-1, 2)
+        self.local_sums = np.empty((len(self.subtrees), size), dtype)
+        self.out = np.empty((len(subtrees), size), dtype)
         self.slots = mpi.SharedArray(grid.node, (2, *self.out.shape), dtype)
-        self.flags = mpi.SharedArray(grid.node, (grid.comm.size, LINE), np.int64)
+        self.flags = mpi.SharedArray(grid.node, (grid.comm.size, CACHE_LINE), np.int64)
         self.flags.fill(0)
-        self.turn, before = 0, sum(self.counts[: grid.comm.rank])
-        # only while every rank has a core to itself does it pay to look without a nap
-        self.place = grid.comm.rank, before, spin_limit()
-        self.shared = self.slots.array, self.flags.array
-        self.total, self.compiled = self._in_numpy, compiled
+        self.shared = SharedSlots(self.slots.array, self.flags.array)
+        # polling without sleep pays only while every rank has a core to itself
+        first_slot = sum(self.counts[: grid.comm.rank])
+        self.position = SlotPosition(grid.comm.rank, first_slot, spin_limit())
+        self.round = 0
+        self.compiled = compiled
+        self._tree_sum: Callable[..., None] = self._numpy_tree_sum
         if compiled:
-            self._compile()
+            self._tree_sum = self._compiled_tree_sum()
 
-    def _compile(self):
+    def _compiled_tree_sum(self) -> Callable[..., None]:
+        """Return the kernel, after a call of it on private memory has compiled it."""
         from . import shared_memory
 
-        self.total = shared_memory.tree_sum
-        self.pairs = np.array(self.pairs, np.int64).reshape(-1, 2)
-        lone = np.zeros_like(self.shared[0]), np.zeros_like(self.shared[1][:1])
-        warm = self.mine, lone, (0, 0, 0), 1, self.pairs, self.out
-        mpi.node_leader_first(self.grid.node, lambda: shared_memory.tree_sum(*warm))
+        slots, flags = self.shared
+        private = SharedSlots(np.zeros_like(slots), np.zeros_like(flags[:1]))
+        position = SlotPosition(0, 0, 0)
+        call = SharedMemoryRound(private, position, 1, self.pairs, self.out)
+        mpi.node_leader_first(
+            self.grid.node, lambda: shared_memory.tree_sum(self.local_sums, call)
+        )
+        kernel: Callable[..., None] = shared_memory.tree_sum
+        return kernel
 
-    def _in_numpy(self, mine, shared, place, turn, pairs, out):
-        """Do what `shared.total` does."""
-        (slots, flags), (me, first, spins) = shared, place
-        slots[turn % 2, first : first + len(mine)] = mine
+    def _numpy_tree_sum(self, local_sums: FloatArray, call: SharedMemoryRound) -> None:
+        """Do what `shared_memory.tree_sum` does."""
+        (slots, flags), (rank, first, limit) = call.shared, call.position
+        slots[call.round % 2, first : first + len(local_sums)] = local_sums
         self.flags.sync()
-        flags[me, 0] = turn
-        looked, coming = 0, flags[:, 0]
-        while coming.min() < turn:
-            looked += 1
-            backoff(looked, spins)
+        flags[rank, 0] = call.round
+        polls, rounds = 0, flags[:, 0]
+        while rounds.min() < call.round:
+            polls += 1
+            backoff(polls, limit)
         self.flags.sync()
-        out[...] = slots[turn % 2]
-        for i, j in pairs:
-            out[i] += out[j]
+        call.out[...] = slots[call.round % 2]
+        for i, j in call.pairs:
+            call.out[i] += call.out[j]
 
-    def __call__(self, rows):
-        mine = rows
+    def __call__(self, rows: FloatArray) -> FloatArray:
+        local_sums = rows
         if len(rows) > 1:
-            mine = self.mine
-            for row, partial in zip(mine, self.subtree_sums(rows), strict=True):
-                row[...] = partial
+            local_sums = self.local_sums
+            sums = self.subtree_sums(rows)
+            for row, subtree_sum in zip(local_sums, sums, strict=True):
+                row[...] = subtree_sum
         began = perf_counter()
-        self.turn += 1
-        self.total(mine, self.shared, self.place, self.turn, self.pairs, self.out)
-        self.clock.count_exchange(began, self.mine.nbytes)
-        return self.out[0]
+        call = self.next_round_args()
+        self.round += 1
+        self._tree_sum(local_sums, call)
+        self.clock.count_exchange(began, self.local_sums.nbytes)
+        result: FloatArray = self.out[0]
+        return result
 
-    def next_round_args(self):
-        """Return what `shared.total` wants of the next turn, but this rank's sums."""
-        return self.shared, self.place, self.turn + 1, self.pairs, self.out
+    def next_round_args(self) -> SharedMemoryRound:
+        """Return what `shared_memory.tree_sum` needs for the next round."""
+        return SharedMemoryRound(
+            self.shared, self.position, self.round + 1, self.pairs, self.out
+        )
 
-    def skip_rounds(self, times, seconds):
-        """Count so many turns that somebody else took, and their seconds."""
-        self.turn += times
-        self.clock.exchange += seconds
-        self.clock.bytes_sent += times * self.mine.nbytes
+    def skip_rounds(self, rounds: int, seconds: float) -> None:
+        """Count rounds that a compiled kernel has taken itself, and their seconds."""
+        self.round += rounds
+        self.clock.count_exchanges(seconds, rounds * self.local_sums.nbytes)
 
-    def free(self):
-        self.shared = None
+    def free(self) -> None:
+        del self.shared
         self.slots.free()
         self.flags.free()
 
 
-class MpiAllreduce(LocalReduce):
-    """MPI's own Allreduce, in whatever order the library likes: for comparison."""
+class MpiAllreduce(Allreduce):
+    """MPI's own Allreduce, in whatever order the library chooses: for comparison."""
 
-    def __init__(self, grid, clock, size, dtype):
-        super().__init__(grid, clock)
+    def __init__(
+        self,
+        grid: Grid,
+        clock: ExchangeClock,
+        size: int,
+        dtype: DTypeLike,
+        *,
+        n_models: int = 1,
+    ) -> None:
+        super().__init__(grid, clock, n_models=n_models)
         self.vector = np.empty(size, dtype)
 
-    def __call__(self, rows):
+    def __call__(self, rows: FloatArray) -> FloatArray:
         np.sum(rows, axis=0, out=self.vector)
         began = perf_counter()
         self.grid.comm.Allreduce(mpi.IN_PLACE, self.vector)
@@ -139,26 +197,44 @@ class MpiAllreduce(LocalReduce):
         return self.vector
 
 
-REDUCTIONS = ("fixed", "mpi")
-
-
 def make_allreduce(
-    grid, clock, size, dtype, *, reduction="fixed", compiled=False, apart=False
-):
-    """Return the `Sum` that fits the grid and the size of the vector; free it.
+    grid: Grid,
+    clock: ExchangeClock,
+    size: int,
+    dtype: DTypeLike,
+    *,
+    reduction: str = "fixed",
+    compiled: bool = False,
+    sharded: bool = False,
+    n_models: int = 1,
+) -> Allreduce:
+    """Return the `Allreduce` that is fastest for the grid and the size; free it.
 
-    `apart`: whoever uses a large sum can do with each rank having a slice of it.
+    reduction  "fixed": bit-identical on any number of ranks; "mpi": the library's own
+    compiled   numba is loaded anyway: small sums can be one compiled call
+    sharded    the caller can work on its slice of a large sum alone
+    n_models   see `Allreduce.squared_norm`
+
+    Collective over the grid's ranks.
     """
     if grid.comm.size == 1:
-        return LocalReduce(grid, clock)
+        return LocalReduce(grid, clock, n_models=n_models)
     if reduction == "mpi":
-        return MpiAllreduce(grid, clock, size, dtype)
+        return MpiAllreduce(grid, clock, size, dtype, n_models=n_models)
     if size * np.dtype(dtype).itemsize > SMALL_BYTES:
-        together = len(set(grid.node_leaders)) < grid.comm.size  # alike on all nodes
-        return SharedWindowReduce(grid, clock, size, dtype, apart=apart and together)
-    slow = (
-        oversubscribed() and not compiled
-    )  # to nap in Python takes longer than MPI does
-    if grid.node.size < grid.comm.size or slow:
-        return AllgatherReduce(grid, clock, size, dtype)
-    return SharedMemoryAllreduce(grid, clock, size, dtype, compiled=compiled)
+        ranks_share_nodes = grid.n_nodes < grid.comm.size
+        return SharedWindowReduce(
+            grid,
+            clock,
+            size,
+            dtype,
+            sharded=sharded and ranks_share_nodes,
+            n_models=n_models,
+        )
+    # where ranks share cores, polling in Python takes longer than MPI's gather
+    slow_polling = oversubscribed() and not compiled
+    if grid.node.size < grid.comm.size or slow_polling:
+        return AllgatherReduce(grid, clock, size, dtype, n_models=n_models)
+    return SharedMemoryAllreduce(
+        grid, clock, size, dtype, compiled=compiled, n_models=n_models
+    )

@@ -1,134 +1,154 @@
-"""The one place that knows MPI: agreement, ends, and windows."""
+"""The one module that imports MPI: agreement on errors, exits, and memory windows."""
 
 import contextlib
 import os
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from mpi4py import MPI
+from numpy.typing import DTypeLike
 
+from ..array_types import Array
 from ..errors import MpipgdError
 
+Comm = MPI.Intracomm
+Request = MPI.Request
 IN_PLACE = MPI.IN_PLACE
 BYTE = MPI.BYTE
 COMM_NULL = MPI.COMM_NULL
 UNDEFINED = MPI.UNDEFINED
 SHARED_MEMORY = MPI.COMM_TYPE_SHARED
-FLUSH_SECONDS = (
-    0.3  # seconds in which a launcher prints what it was told before all end
-)
+FLUSH_SECONDS = 0.3  # a launcher needs this to print a rank's last message
+
+T = TypeVar("T")
 
 
-def world():
-    """Return all ranks. The first reduction makes a hidden duplicate of it.
+class Freeable(Protocol):
+    """What ranks share until they free it together."""
 
-    It would do so later holding the interpreter's lock, and stop watchdog threads.
+    def free(self) -> None:
+        """Free it; collective."""
+
+
+F = TypeVar("F", bound=Freeable)
+
+
+def world() -> Comm:
+    """Return the communicator of all ranks, after a first reduction on it.
+
+    The first lower-case reduction of mpi4py duplicates the communicator while it holds
+    the interpreter's lock; later in a run this would block the watchdog's thread.
     """
     MPI.COMM_WORLD.allreduce(0)
     return MPI.COMM_WORLD
 
 
-def comm_self():
-    """Return the communicator of this rank by itself."""
+def comm_self() -> Comm:
+    """Return the communicator that holds this rank only."""
     return MPI.COMM_SELF
 
 
-def library():
+def library() -> str:
     """Return the name and version of the MPI library, in one line."""
     return MPI.Get_library_version().split("\0")[0].splitlines()[0].strip().rstrip(",")
 
 
-def host():
-    """Return the name of the machine that this rank runs on."""
+def host() -> str:
+    """Return the host name of this rank's machine."""
     return MPI.Get_processor_name()
 
 
 @contextlib.contextmanager
-def raise_collectively(comm, *, root=False):
-    """Raise on every rank of `comm` the first refusal that any of them met.
+def raise_collectively(comm: Comm, *, root: bool = False) -> Iterator[None]:
+    """Run a block on all ranks; raise on all of them the first error of any of them.
 
-    Collective. The message names the rank where only some ranks refused, unless it was
-    the `root`'s to do the work.
+    Collective. Only errors of this package (`MpipgdError`) are agreed on. The message
+    names the rank where only some ranks failed, unless `root`: then the block did its
+    work on rank 0 only. An error that is `agreed` already is raised as it is.
     """
-    refusal = None
+    error = None
     try:
         yield
-    except MpipgdError as error:
-        if error.agreed:
+    except MpipgdError as raised:
+        if raised.agreed:
             raise
-        refusal = error
-    anyone = np.array([refusal is not None], np.int64)
-    wait_asleep(comm.Iallreduce(IN_PLACE, anyone, op=MPI.MAX))
-    if not anyone[0]:
+        error = raised
+    any_failed = np.array([error is not None], np.int64)
+    wait_asleep(comm.Iallreduce(IN_PLACE, any_failed, op=MPI.MAX))
+    if not any_failed[0]:
         return
-    found = comm.allgather(refusal and (type(refusal), str(refusal)))
-    refused = [rank for rank, each in enumerate(found) if each]
-    kind, message = found[refused[0]]
-    everywhere = len(refused) == comm.size or root
-    where = "" if everywhere else f" (rank {refused[0]})"
-    raise kind(message + where, agreed=True) from refusal
+    errors = comm.allgather(error and (type(error), str(error)))
+    failed_ranks = [rank for rank, value in enumerate(errors) if value]
+    kind, message = errors[failed_ranks[0]]
+    on_all_ranks = len(failed_ranks) == comm.size or root
+    where = "" if on_all_ranks else f" (rank {failed_ranks[0]})"
+    raise kind(message + where, agreed=True) from error
 
 
 @contextlib.contextmanager
-def freed_collectively(thing):
-    """Free what the ranks share in the end, if all ranks get there; collective.
+def freed_collectively(resource: F) -> Iterator[F]:
+    """Free a shared resource at the end of a block that all ranks reach; collective.
 
-    A rank that fails alone frees nothing, as the others would never join it.
+    After an error that not all ranks have agreed on nothing is freed: the other ranks
+    would not take part, and the collective call would hang.
     """
     try:
-        yield thing
-    except MpipgdError as refusal:
-        if refusal.agreed:
-            thing.free()
+        yield resource
+    except MpipgdError as error:
+        if error.agreed:
+            resource.free()
         raise
-    thing.free()
+    resource.free()
 
 
-def wait_asleep(request):
-    """Wait for a rank that may be long: asleep, which leaves it the core to work on."""
-    pause = 5e-5
+def wait_asleep(request: Request) -> None:
+    """Wait for a request by sleeping, so that a slow rank can use the core."""
+    seconds = 5e-5
     while not request.Test():
-        time.sleep(pause)
-        pause = min(2 * pause, 1e-3)
+        time.sleep(seconds)
+        seconds = min(2 * seconds, 1e-3)
 
 
-def on_root(comm, function, *args):
-    """Return on all ranks what `function` returns, or raises, on rank 0 alone."""
+def on_root(comm: Comm, function: Callable[..., T], *args: Any) -> T:
+    """Call `function` on rank 0; return its result, or raise its error, on all ranks."""
     result = None
     with raise_collectively(comm, root=True):
         if comm.rank == 0:
             result = function(*args)
-    return comm.bcast(result)
+    return cast(T, comm.bcast(result))
 
 
-def root_else(comm, there, elsewhere):
-    """Return `there` on rank 0 of `comm` and the silent `elsewhere` on the others."""
-    return there if comm.rank == 0 else elsewhere
+def root_else(comm: Comm, at_root: Any, elsewhere: Any) -> Any:
+    """Return `at_root` on rank 0 of `comm`, and `elsewhere` on the other ranks."""
+    return at_root if comm.rank == 0 else elsewhere
 
 
-def node_leader_first(node, action):
-    """Do something on the first rank of a node, and then on its others at once.
+def node_leader_first(node: Comm, action: Callable[[], object]) -> None:
+    """Run `action` on the first rank of a node, then on its other ranks at once.
 
-    What the first one leaves in a cache on the disk, the others find there.
+    For work that leaves its result in a cache on disk, such as compiling: the other
+    ranks find it there. Collective over the node.
     """
     if node.rank == 0:
         action()
-    wait_asleep(node.Ibarrier())  # compiling takes its time, and the cores
+    wait_asleep(node.Ibarrier())  # compiling takes seconds, and the cores
     if node.rank:
         action()
 
 
-def allreduce_max(comm, values):
-    """Return the elementwise largest of a short list of numbers over all ranks."""
+def allreduce_max(comm: Comm, values: Sequence[float]) -> Array:
+    """Return the elementwise maximum (float64) of a few numbers over all ranks."""
     result = np.array(values, dtype=np.float64)
     comm.Allreduce(IN_PLACE, result, op=MPI.MAX)
     return result
 
 
-def crash(comm, error):
-    """Print the failure of this rank alone and end all ranks at once."""
+def crash(comm: Comm, error: BaseException) -> None:
+    """Print an error that only this rank has met, and end all ranks at once."""
     sys.stdout.flush()
     if isinstance(error, MpipgdError):
         print(f"mpipgd: {error} (rank {comm.rank})", file=sys.stderr, flush=True)
@@ -141,111 +161,127 @@ def crash(comm, error):
     os._exit(code)  # MPICH may come back before its launcher ends this process
 
 
-def broadcast_exit_code(comm, code):
+def broadcast_exit_code(comm: Comm, code: int) -> int:
     """Return rank 0's exit code on all ranks."""
     value = np.array([code], np.int64)
     wait_asleep(comm.Ibcast(value))
     return int(value[0])
 
 
-def gather_rows(comm, mine, whole, counts, *, wait=True):
-    """Gather rows (m, size) of all ranks, of which each has `counts`, into `whole`.
+def gather_rows(
+    comm: Comm,
+    local: Array,
+    gathered: Array,
+    counts: Sequence[int],
+    *,
+    blocking: bool = True,
+) -> Request | None:
+    """Gather the rows (counts[rank], size) of all ranks into `gathered` (Σ counts, size).
 
-    A row is one item of a type of its own, so that counts stay small however large it
-    is: MPI 3 counts in 32 bits. Without `wait` return the request.
+    MPI 3 counts items in 32 bits, so that an item is a whole row, of a datatype made
+    for it. Returns the request unless `blocking`; both arrays must then stay alive and
+    unchanged until it is done. Collective.
     """
-    row = BYTE.Create_contiguous(whole.itemsize).Create_contiguous(whole.shape[1])
+    row = BYTE.Create_contiguous(gathered.itemsize).Create_contiguous(gathered.shape[1])
     row.Commit()
-    gather = comm.Allgatherv if wait else comm.Iallgatherv
-    request = gather([mine, len(mine), row], [whole, counts, row])
+    send, receive = [local, len(local), row], [gathered, counts, row]
+    request = None
+    if blocking:
+        comm.Allgatherv(send, receive)
+    else:
+        request = comm.Iallgatherv(send, receive)
     row.Free()
     return request
 
 
 class SharedArray:
-    """An array in memory that a node's ranks share; free it where it was made."""
+    """An array in an MPI-3 shared window: all ranks of a node see the same memory.
 
-    def __init__(self, comm, shape, dtype):
+    Created and freed collectively over `comm`, the ranks of one node; rank 0 holds the
+    memory. Writes become visible to the others after `barrier`.
+    """
+
+    def __init__(self, comm: Comm, shape: Sequence[int], dtype: DTypeLike) -> None:
         dtype = np.dtype(dtype)
         nbytes = int(np.prod(shape)) * dtype.itemsize if comm.rank == 0 else 0
         self.comm = comm
         self._window = MPI.Win.Allocate_shared(nbytes, 1, comm=comm)
-        self._window.Lock_all(MPI.MODE_NOCHECK)  # Sync is for inside an epoch
+        self._window.Lock_all(MPI.MODE_NOCHECK)  # Sync needs an open access epoch
         buffer, _ = self._window.Shared_query(0)
-        self.array = np.ndarray(shape, dtype, buffer)
+        self.array: Array = np.ndarray(shape, dtype, buffer)
 
-    def fill(self, value):
-        """Set the whole array; collective."""
+    def fill(self, value: float) -> None:
+        """Set all numbers to `value`; collective."""
         if self.comm.rank == 0:
             self.array[...] = value
         self.barrier()
 
-    def sync(self):
-        """Let others see what was written here, and see what they wrote."""
+    def sync(self) -> None:
+        """Order this rank's reads and writes of the memory with those of the others."""
         self._window.Sync()
 
-    def barrier(self):
-        """Wait for all ranks of the node and see what they wrote."""
+    def barrier(self) -> None:
+        """Wait for all ranks of the node, and see what they wrote; collective."""
         self._window.Sync()
         self.comm.Barrier()
         self._window.Sync()
 
-    def free(self):
-        """Give the memory back; collective over the node."""
-        self.array = None
+    def free(self) -> None:
+        """Give the memory back; collective."""
+        del self.array
         self._window.Unlock_all()
         self._window.Free()
 
 
-def shared_concat(comm, mine):
-    """Return a `Window` of all ranks' arrays (n,), one behind the other; collective."""
-    counts = comm.allgather(len(mine))
-    window = SharedArray(comm, sum(counts), mine.dtype)
+def shared_concat(comm: Comm, local: Array) -> SharedArray:
+    """Return a `SharedArray` with all ranks' arrays (n,) concatenated; collective."""
+    counts = comm.allgather(len(local))
+    shared = SharedArray(comm, [sum(counts)], local.dtype)
     first = sum(counts[: comm.rank])
-    window.array[first : first + len(mine)] = mine
-    window.barrier()
-    return window
+    shared.array[first : first + len(local)] = local
+    shared.barrier()
+    return shared
 
 
 class RmaArray:
-    """An array of this rank that all ranks read and add to without its help; free it.
+    """An array (count,) of this rank that all ranks can read and add to (one-sided MPI).
 
-    Every call returns when the operation is done over there. Numbers change one by
-    one, each of them atomically.
+    Each method returns when its operation is complete at the target. Numbers are
+    changed one at a time, each atomically. Created and freed collectively.
     """
 
-    def __init__(self, comm, count, dtype):
+    def __init__(self, comm: Comm, count: int, dtype: DTypeLike) -> None:
         dtype = np.dtype(dtype)
         self.comm = comm
         self._window = MPI.Win.Allocate(
             count * dtype.itemsize, dtype.itemsize, comm=comm
         )
         self._window.Lock_all(MPI.MODE_NOCHECK)
-        self.local = np.frombuffer(self._window.tomemory(), dtype)
+        self.local: Array = np.frombuffer(self._window.tomemory(), dtype)
 
-    def barrier(self):
+    def barrier(self) -> None:
         """Let all ranks see what each of them wrote into its `local`; collective."""
         self._window.Sync()
         self.comm.Barrier()
         self._window.Sync()
 
-    def add(self, rank, values, before):
-        """Add values to the array of a rank; `before` gets what it held."""
-        self._window.Get_accumulate(values, before, rank, op=MPI.SUM)
+    def fetch_add(self, rank: int, values: Array, previous: Array) -> None:
+        """Add `values` to the array of a rank; write what it held to `previous`."""
+        self._window.Get_accumulate(values, previous, rank, op=MPI.SUM)
         self._window.Flush(rank)
 
-    def read(self, rank, out):
-        """Read the array of a rank."""
+    def read(self, rank: int, out: Array) -> None:
+        """Copy the array of a rank to `out`."""
         self._window.Get_accumulate(np.empty_like(out), out, rank, op=MPI.NO_OP)
         self._window.Flush(rank)
 
-    def write(self, rank, place, values):
-        """Replace the numbers from a place on in the array of a rank."""
-        self._window.Accumulate(values, rank, place, op=MPI.REPLACE)
+    def write(self, rank: int, offset: int, values: Array) -> None:
+        """Replace the numbers from `offset` on in the array of a rank."""
+        self._window.Accumulate(values, rank, offset, op=MPI.REPLACE)
         self._window.Flush(rank)
 
-    def free(self):
+    def free(self) -> None:
         """Give the memory back; collective."""
-        self.local = None
+        del self.local
         self._window.Unlock_all()
         self._window.Free()

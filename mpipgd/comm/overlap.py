@@ -1,77 +1,108 @@
-"""Large sums between nodes, piece by piece while the gradient is still computed.
+"""Large sums between nodes, in buckets, while the gradient is still being computed.
 
-A network's last layers have their gradients first. What a node has of them is summed
-and on its way to the other nodes while the layers before are worked on. Nobody waits
-before the end: a rank looks, after each layer, how far a piece is, and takes it on.
+Backpropagation finishes a network's last layers first. Their gradients are summed
+within the node and sent to the other nodes while earlier layers are computed (as
+PyTorch's DDP does with its buckets; Li et al. 2020, §3.2). No rank waits before the
+end of the gradient: after each layer it tests which requests are done, and starts
+their next stage.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import mpi
+from .even_partition import even_slices
 
-MIN_BUCKET_BYTES = 1 << 18  # bytes that are worth a message of their own
+if TYPE_CHECKING:
+    from .mpi import Request
+    from .reduce_scatter import SharedWindowReduce
+
+MIN_BUCKET_BYTES = 1 << 18  # less is not worth a message of its own
+
+
+class _Bucket:
+    """A range of columns on its way: the request it waits for, and what comes next."""
+
+    def __init__(self, stages: Iterator[Request]) -> None:
+        self._stages = stages
+        self.request: Request | None = next(stages)
+
+    def progress(self, done: Callable[[Request], object]) -> bool:
+        """Go through the stages that are done; return whether all of them are."""
+        while self.request is not None and done(self.request):
+            self.request = next(self._stages, None)
+        return self.request is None
 
 
 class OverlappedReduction:
-    """The pieces of one sum (see `slices.Windowed`) that are under way.
+    """The pending buckets of one sum (see `reduce_scatter.SharedWindowReduce`).
 
-    Every rank begins the same pieces in the same order. A piece is written by all
-    ranks of the node; summed over them, each doing a part; sent by the first of them.
-    Each stage has a communicator of its own, so that ranks may be at different ones.
+    Every rank starts the same buckets in the same order. The stages of a bucket: all
+    ranks of the node have written it (a barrier); each adds up a part of it (a
+    barrier); the node's first rank exchanges it with the other nodes. Each barrier has
+    a communicator of its own, so that ranks may be at different stages.
     """
 
-    def __init__(self, total):
-        self.total, node = total, total.grid.node
-        self.comms = [node.Dup(), node.Dup()]
-        self.leaders = total.grid.leaders
-        self.least = MIN_BUCKET_BYTES // total.partial.itemsize
-        self.begin()
+    def __init__(self, allreduce: SharedWindowReduce) -> None:
+        node = allreduce.grid.node
+        self.allreduce = allreduce
+        self.written, self.summed = node.Dup(), node.Dup()
+        self.min_columns = MIN_BUCKET_BYTES // allreduce.partial_sums.itemsize
+        self._expect_gradient()
 
-    def begin(self):
-        """Expect the gradients of a step, from the end of the vector to its begin."""
-        self.upto, self.under_way = self.total.partial.shape[1], []
+    def _expect_gradient(self) -> None:
+        """Begin a sum: gradients become final from the vector's end to its start."""
+        self.next_offset = self.allreduce.partial_sums.shape[1]
+        self.pending: list[_Bucket] = []
 
-    def on_gradient_ready(self, lo):
-        """Know that this rank's rows are final from `lo` on; take pieces further."""
-        if lo == 0 or self.upto - lo >= self.least:
-            steps = self._steps(slice(lo, self.upto))
-            self.under_way.append([next(steps), steps])
-            self.upto = lo
-        self._further(lambda request: request.Test())
+    def on_gradient_ready(self, lo: int) -> None:
+        """Take note that this rank's rows are final from column `lo` on."""
+        if lo == 0 or self.next_offset - lo >= self.min_columns:
+            self.pending.append(_Bucket(self._stages(slice(lo, self.next_offset))))
+            self.next_offset = lo
+        self._progress(lambda request: request.Test())
 
-    def finish(self):
-        """Wait for all pieces; return whether there were any."""
-        some = bool(self.under_way)
-        self._further(lambda request: request.Wait())
-        self.begin()
-        return some
+    def wait(self) -> bool:
+        """Wait for all buckets; return whether there were any."""
+        overlapped = bool(self.pending)
+        self._progress(lambda request: request.Wait())
+        self._expect_gradient()
+        return overlapped
 
-    def _further(self, done):
-        for piece in self.under_way:
-            while piece[0] is not None and done(piece[0]):
-                piece[0] = next(piece[1], None)
-            if piece[0] is not None:
-                return  # they keep their order
+    def _progress(self, done: Callable[[Request], object]) -> None:
+        for bucket in self.pending:
+            if not bucket.progress(done):
+                return  # buckets are exchanged in order
 
-    def _steps(self, span):
-        """Yield the requests that a piece waits for, one after the other."""
-        total = self.total
-        yield self.comms[0].Ibarrier()
-        total.window.sync()
-        node, width = total.grid.node, span.stop - span.start
-        cut = [span.start + width * k // node.size for k in range(node.size + 1)]
-        total.reduce_within_node(slice(*cut[node.rank : node.rank + 2]))
-        total.window.sync()
-        yield self.comms[1].Ibarrier()
-        if self.leaders == mpi.COMM_NULL:
+    def _stages(self, columns: slice) -> Iterator[Request]:
+        """Yield the requests that a bucket waits for, one after the other."""
+        allreduce, node = self.allreduce, self.allreduce.grid.node
+        yield self.written.Ibarrier()
+        allreduce.window.sync()
+        width = columns.stop - columns.start
+        part = even_slices(width, node.size)[node.rank]
+        allreduce.reduce_within_node(
+            slice(columns.start + part.start, columns.start + part.stop)
+        )
+        allreduce.window.sync()
+        yield self.summed.Ibarrier()
+        leaders = allreduce.grid.leaders
+        if leaders == mpi.COMM_NULL:
             return
-        total.window.sync()
-        mine = total.unmerged_subtrees(span)
-        whole = np.empty((sum(total.shares), width), mine.dtype)
-        yield mpi.gather_rows(self.leaders, mine, whole, total.shares, wait=False)
-        total.partial[: len(whole), span] = whole
+        allreduce.window.sync()
+        local = allreduce.unmerged_subtrees(columns)
+        gathered = np.empty((allreduce.internode_rows, width), local.dtype)
+        counts = allreduce.unmerged_counts
+        request = mpi.gather_rows(leaders, local, gathered, counts, blocking=False)
+        assert request is not None  # it is not blocking
+        yield request
+        allreduce.partial_sums[: len(gathered), columns] = gathered
 
-    def free(self):
+    def free(self) -> None:
         """Free the communicators; collective over the node."""
-        for comm in self.comms:
-            comm.Free()
+        self.written.Free()
+        self.summed.Free()

@@ -1,143 +1,194 @@
-"""Large sums over the workers: in shared memory, each rank finishing a slice.
+"""Large sums over the workers: in shared memory, each rank finishing its slice.
 
-The ranks of a node write their workers' rows there, and each combines its own slice of
-all of them, in the order of the tree. Where the optimizer works on that slice, too,
-nothing is ever copied (see `stores.sliced`).
+The ranks of a node write their workers' rows there, and each adds up its own slice of
+all of them, in tree order. Where the optimizer works on that slice, too, nothing is
+copied (see `stores.sharded`).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import mpi
-from .base import LocalReduce
+from .base import Allreduce, ExchangeClock
+from .even_partition import even_slices
 from .overlap import OverlappedReduction
-from .reduction_tree import merge_schedule
+from .reduction_tree import MergeSchedule, Subtree, merge_schedule
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from ..array_types import FloatArray
+    from .mpi import Comm
+    from .topology import Grid
 
 
-class SharedWindowReduce(LocalReduce):
-    """Ranks of a node share their partial sums; each finishes the tree for a slice.
+class PostedNorms:
+    """A number of each rank of a node, in shared memory, for a sum at the next barrier.
 
-    Nodes exchange their own partial sums through their first ranks. `result` is apart
-    from the partial sums so that a fast rank's next ones cannot overtake a slow reader.
-    With `apart` the partial sums are the workers' own rows, written in place, and a
-    rank asks for its slice alone.
+    So a rank can tell whether the slices of all ranks are finite without one more
+    exchange: it posts Σ g² of its slice, and reads all after the barrier that follows
+    the update of the weights.
     """
 
-    def __init__(self, grid, clock, size, dtype, *, apart=False):
-        super().__init__(grid, clock)
-        self.sharded = apart
-        nodes_of = grid.subtrees_of
-        if apart:
-            ranges = map(grid.workers_of_rank, range(grid.comm.size))
-            nodes_of = [[(k, 1) for k in range(*each)] for each in ranges]
-            self.nodes = nodes_of[grid.comm.rank]
-        self._plan_nodes(nodes_of)
-        rows = max(len(self.inner), len(self.outer)) + 1
+    def __init__(self, node: Comm) -> None:
+        self._rank = node.rank
+        self._shared = mpi.SharedArray(node, (node.size,), np.float64)
+
+    def post(self, value: float) -> None:
+        """Write this rank's number; the others may read it after a barrier."""
+        self._shared.array[self._rank] = value
+
+    def total(self) -> float:
+        """Return the sum of what the ranks of this node posted before the barrier."""
+        return float(self._shared.array.sum())
+
+    def free(self) -> None:
+        """Give the memory back; collective over the node."""
+        self._shared.free()
+
+
+class SharedWindowReduce(Allreduce):
+    """Ranks of a node share their partial sums; each finishes the tree for a slice.
+
+    Nodes exchange their partial sums through their first ranks. `result` is separate
+    from the partial sums, so that the next ones of a fast rank cannot overwrite what a
+    slow rank still reads.
+
+    With `sharded` the partial sums are the workers' own rows, written in place in
+    `gradient_buffer`, and a rank takes its slice only, by `reduce_scatter`.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        clock: ExchangeClock,
+        size: int,
+        dtype: DTypeLike,
+        *,
+        sharded: bool = False,
+        n_models: int = 1,
+    ) -> None:
+        super().__init__(grid, clock, n_models=n_models)
+        self.sharded = sharded
+        subtrees_of: Sequence[Sequence[Subtree]] = grid.subtrees_of
+        if sharded:
+            ranges = [grid.workers_of_rank(rank) for rank in range(grid.comm.size)]
+            subtrees_of = [[Subtree(k, 1) for k in range(*r)] for r in ranges]
+            self.subtrees = list(subtrees_of[grid.comm.rank])
+        # which partial sums merge inside this node, and which between nodes
+        schedules: dict[int, MergeSchedule] = {}  # leader of a node -> its merges
+        node_subtrees: dict[int, list[Subtree]] = {}
+        for leader in sorted(set(grid.node_leaders)):
+            ranks = [r for r, lead in enumerate(grid.node_leaders) if lead == leader]
+            node_subtrees[leader] = [s for rank in ranks for s in subtrees_of[rank]]
+            schedules[leader] = merge_schedule(node_subtrees[leader], grid.workers)
+        leader = grid.leader_rank()
+        self.first_row = sum(map(len, subtrees_of[leader : grid.comm.rank]))
+        self.node_pairs, self.unmerged = schedules[leader]
+        self.unmerged_counts = [len(s.remaining) for s in schedules.values()]
+        between = [subtree for s in schedules.values() for _, subtree in s.remaining]
+        self.internode_rows = len(between)
+        self.internode_pairs = merge_schedule(between, grid.workers).pairs
+
+        rows = max(len(node_subtrees[leader]), self.internode_rows) + 1
         self.window = mpi.SharedArray(grid.node, (rows, size), dtype)
-        self.marks = mpi.SharedArray(grid.node, (grid.node.size,), np.float64)
-        self.partial, self.result = self.window.array[:-1], self.window.array[-1]
-        self.rows = self.partial[self.first :][: len(self.nodes)]
-        cut = [size * k // grid.node.size for k in range(grid.node.size + 1)]
-        self.slice = slice(*cut[grid.node.rank : grid.node.rank + 2])
-        self.local_copy = None if apart else np.empty(size, dtype)
-        between = apart and len(self.shares) > 1
-        self.pieces = OverlappedReduction(self) if between else None
+        self.partial_sums: FloatArray = self.window.array[:-1]
+        self.result: FloatArray = self.window.array[-1]
+        self.local_rows: FloatArray = self.partial_sums[self.first_row :][
+            : len(self.subtrees)
+        ]
+        self.slice = even_slices(size, grid.node.size)[grid.node.rank]
+        self.local_copy = np.empty(0 if sharded else size, dtype)
+        self.gradient_buffer = self.local_rows if sharded else None
+        self.several_nodes = len(self.unmerged_counts) > 1
+        self.overlap: OverlappedReduction | None = None
+        if sharded and self.several_nodes:
+            self.overlap = OverlappedReduction(self)
 
-    def _plan_nodes(self, nodes_of):
-        """Find which partial sums merge inside this node and which between nodes."""
-        grid, leads = self.grid, self.grid.node_leaders
-        kept = {}
-        for lead in sorted(set(leads)):
-            ranks = [rank for rank, each in enumerate(leads) if each == lead]
-            nodes = [node for rank in ranks for node in nodes_of[rank]]
-            kept[lead] = merge_schedule(nodes, grid.workers) + (nodes,)
-        mine = grid.leader_rank()
-        self.first = sum(map(len, nodes_of[mine : grid.comm.rank]))
-        self.pairs, self.left, self.inner = kept[mine]
-        self.shares = [len(left) for _, left, _ in kept.values()]
-        self.outer = [node for _, left, _ in kept.values() for _, node in left]
-        self.last_pairs, _ = merge_schedule(self.outer, grid.workers)
-
-    def __call__(self, rows):
-        for k, partial in enumerate(self.subtree_sums(rows), self.first):
-            self.partial[k] = partial
+    def __call__(self, rows: FloatArray) -> FloatArray:
+        for row, subtree_sum in zip(self.local_rows, self.subtree_sums(rows)):
+            row[...] = subtree_sum
         began = perf_counter()
-        self.result[self.slice] = self._reduced()
+        self.result[self.slice] = self._reduce_slice()
         self.window.barrier()
         self.local_copy[...] = self.result
-        self.clock.count_exchange(began, self.rows.nbytes)
+        self.clock.count_exchange(began, self.local_rows.nbytes)
         return self.local_copy
 
-    def reduce_scatter(self):
-        """Return this rank's slice of the sum of what all ranks wrote into `rows`."""
+    def reduce_scatter(self, rows: FloatArray) -> FloatArray:
+        """Return this rank's slice of the sum; `rows` is `gradient_buffer`."""
+        if rows is not self.gradient_buffer:
+            self.local_rows[...] = rows
         began = perf_counter()
-        part = self._reduced()
-        self.clock.count_exchange(began, self.rows.nbytes)
-        return part
+        result = self._reduce_slice()
+        self.clock.count_exchange(began, self.local_rows.nbytes)
+        return result
 
-    def _reduced(self):
-        here = self.pieces and self.pieces.finish()
+    def _reduce_slice(self) -> FloatArray:
+        """Return this rank's slice of the sum of what all ranks have written."""
+        overlapped = self.overlap is not None and self.overlap.wait()
         self.window.barrier()
-        if not here:
+        if not overlapped:
             self.reduce_within_node(self.slice)
-        part = self.partial[:, self.slice]
-        if len(self.shares) > 1:
-            if not here:
-                self._between_nodes()
-            for i, j in self.last_pairs:
-                part[i] += part[j]
-        return part[0]
+        partial_sums = self.partial_sums[:, self.slice]
+        if self.several_nodes:
+            if not overlapped:
+                self._exchange_between_nodes()
+            for i, j in self.internode_pairs:
+                partial_sums[i] += partial_sums[j]
+        result: FloatArray = partial_sums[0]
+        return result
 
-    def reduce_within_node(self, span):
-        """Finish what this node can of the tree, for some columns."""
-        part = self.partial[:, span]
-        for i, j in self.pairs:
-            part[i] += part[j]
+    def reduce_within_node(self, columns: slice) -> None:
+        """Merge what can be merged within this node, for some columns."""
+        partial_sums = self.partial_sums[:, columns]
+        for i, j in self.node_pairs:
+            partial_sums[i] += partial_sums[j]
 
-    def unmerged_subtrees(self, span=slice(None)):
-        """Return a copy of some columns of this node's partial sums."""
-        return np.stack([self.partial[i, span] for i, _ in self.left])
+    def unmerged_subtrees(self, columns: slice = slice(None)) -> FloatArray:
+        """Return a copy of some columns of what this node could not merge itself."""
+        return np.stack([self.partial_sums[i, columns] for i, _ in self.unmerged])
 
-    def _between_nodes(self):
+    def _exchange_between_nodes(self) -> None:
         """Replace this node's partial sums by those of all nodes, in order."""
         self.window.barrier()
         if self.grid.leaders != mpi.COMM_NULL:
-            whole = self.partial[: len(self.outer)]
-            gather(self.grid.leaders, self.unmerged_subtrees(), whole, self.shares)
+            gathered = self.partial_sums[: self.internode_rows]
+            local = self.unmerged_subtrees()
+            allgather_sparse(self.grid.leaders, local, gathered, self.unmerged_counts)
         self.window.barrier()
 
-    def post_norm(self, value):
-        """Leave a number for the others to `verify` once they have met."""
-        self.marks.array[self.grid.node.rank] = value
-
-    def sum_norms(self):
-        """Return the sum of the marks that this node's ranks left."""
-        return self.marks.array.sum()
-
-    def free(self):
-        self.partial = self.result = self.rows = None
+    def free(self) -> None:
+        del self.partial_sums, self.result, self.local_rows
+        self.gradient_buffer = None
         self.window.free()
-        self.marks.free()
-        if self.pieces:
-            self.pieces.free()
+        if self.overlap is not None:
+            self.overlap.free()
 
 
-def gather(comm, mine, whole, counts):
-    """Gather rows (m, size) of all ranks, of which each has `counts`, into `whole`.
+def allgather_sparse(
+    comm: Comm, local: FloatArray, gathered: FloatArray, counts: Sequence[int]
+) -> bool:
+    """Gather the rows (counts[rank], size) of all ranks into `gathered`; collective.
 
-    As (index, value) of what is not 0 where that is fewer bytes: gradients of sparse
-    rows. Returns whether it was.
+    Sent as (index, value) of the numbers that are not 0 where that is fewer bytes, as
+    for gradients of sparse rows. Returns whether it was.
     """
-    places = np.flatnonzero(mine)
-    found = comm.allgather(len(places))
-    if sum(found) * (places.itemsize + mine.itemsize) >= whole.nbytes:
-        mpi.gather_rows(comm, mine, whole, counts)
+    indices = np.flatnonzero(local)
+    nonzeros = comm.allgather(len(indices))
+    total = sum(nonzeros)
+    if total * (indices.itemsize + local.itemsize) >= gathered.nbytes:
+        mpi.gather_rows(comm, local, gathered, counts)
         return False
-    starts = np.cumsum([0, *counts[:-1]]) * whole.shape[1]
-    indices, values = np.empty(sum(found), np.int64), np.empty(sum(found), mine.dtype)
-    comm.Allgatherv(places, [indices, found])
-    comm.Allgatherv(mine.reshape(-1)[places], [values, found])
-    whole[...] = 0
-    whole.reshape(-1)[indices + np.repeat(starts, found)] = values
+    rank_offsets = np.cumsum([0, *counts[:-1]]) * gathered.shape[1]
+    all_indices, values = np.empty(total, np.int64), np.empty(total, local.dtype)
+    comm.Allgatherv(indices, [all_indices, nonzeros])
+    comm.Allgatherv(local.reshape(-1)[indices], [values, nonzeros])
+    gathered[...] = 0
+    gathered.reshape(-1)[all_indices + np.repeat(rank_offsets, nonzeros)] = values
     return True

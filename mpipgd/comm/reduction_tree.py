@@ -1,55 +1,87 @@
-"""The fixed order in which workers are summed: a binary tree over their numbers.
+"""The fixed order in which workers are summed: a binary tree over worker numbers.
 
-The leaves are the workers 0 … W-1, padded with absent leaves to a power of two. A
-node (start, length) of the tree covers the workers start … start+length-1, with
-start a multiple of length. Sums depend on W alone, whoever computes which node.
+The leaves are the workers 0 … W-1, padded with absent leaves to a power of two. The
+subtree (start, length) covers the workers start … start+length-1; start is a multiple
+of length. Sums depend on W only, whichever rank computes which subtree: floating-point
+addition is not associative, so that this order is what makes results bit-identical on
+any number of ranks.
 """
 
+from __future__ import annotations
 
-def cover_range(lo, hi, workers):
-    """Return the fewest nodes (start, length) that cover the workers lo … hi-1.
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-    A range that ends with the last worker takes the absent leaves along, so that it
-    needs no more nodes than one that ends at a power of two.
+if TYPE_CHECKING:
+    from ..array_types import FloatArray
+    from .topology import Grid
+
+T = TypeVar("T")
+
+
+class Subtree(NamedTuple):
+    """The workers start … start+length-1; length is a power of two."""
+
+    start: int
+    length: int
+
+
+def cover_range(first: int, last: int, workers: int) -> list[Subtree]:
+    """Return the fewest subtrees that cover the workers first … last-1, in order.
+
+    A range that ends with the last worker includes the absent leaves after it, so that
+    it needs no more subtrees than one that ends at a power of two.
     """
-    end = 1 << (workers - 1).bit_length() if hi == workers else hi
-    nodes = []
-    while lo < min(end, workers):
-        length = lo & -lo or 1 << (end - 1).bit_length()
-        while lo + length > end:
+    end = 1 << (workers - 1).bit_length() if last == workers else last
+    subtrees = []
+    start = first
+    while start < min(end, workers):
+        length = start & -start or 1 << (end - 1).bit_length()
+        while start + length > end:
             length //= 2
-        nodes.append((lo, length))
-        lo += length
-    return nodes
+        subtrees.append(Subtree(start, length))
+        start += length
+    return subtrees
 
 
-def merge_schedule(nodes, workers):
-    """Return the sums (i, j) that finish a list of nodes, and the nodes left over.
+class MergeSchedule(NamedTuple):
+    """The additions that finish a list of partial sums as far as possible.
 
-    Each pair says: add entry j to entry i. Neighbours merge when they are the two
-    halves of a node; the list must be in the order of the workers. The entries left
-    over are (index, node).
+    `pairs` (i, j), in order: add entry j to entry i. `remaining` are the entries that
+    are left then, as (index, subtree): one, index 0, where all workers are there.
     """
-    pairs, stack = [], []
-    for index, (start, length) in enumerate(nodes):
+
+    pairs: list[tuple[int, int]]
+    remaining: list[tuple[int, Subtree]]
+
+
+def merge_schedule(subtrees: Sequence[Subtree], workers: int) -> MergeSchedule:
+    """Return how to merge the sums of `subtrees`, which are in the order of workers.
+
+    Neighbours merge when they are the two halves of a subtree.
+    """
+    pairs: list[tuple[int, int]] = []
+    stack: list[tuple[int, int, int]] = []  # index, start, padded length
+    for index, (start, length) in enumerate(subtrees):
         length = _padded_length(start, length, workers)
         while stack and stack[-1][2] == length and start % (2 * length):
             left, start, length = stack.pop()
             pairs.append((left, index))
             index, length = left, _padded_length(start, 2 * length, workers)
         stack.append((index, start, length))
-    return pairs, [(index, (start, length)) for index, start, length in stack]
+    remaining = [(index, Subtree(start, length)) for index, start, length in stack]
+    return MergeSchedule(pairs, remaining)
 
 
-def _padded_length(start, length, workers):
-    """Return the length of the largest node that adds only absent leaves."""
+def _padded_length(start: int, length: int, workers: int) -> int:
+    """Return the length of the largest subtree that adds absent leaves only."""
     while start + length >= workers and start % (2 * length) == 0 and length < workers:
         length *= 2
     return length
 
 
-def sum_rows(rows):
-    """Sum rows (m, …) of one node into rows[0], in place, in the order of the tree."""
+def sum_rows(rows: FloatArray) -> FloatArray:
+    """Sum the rows (m, …) of one subtree into rows[0], in place, in tree order."""
     stride, m = 1, len(rows)
     while stride < m:
         right = rows[stride :: 2 * stride]
@@ -59,8 +91,8 @@ def sum_rows(rows):
     return rows[0]
 
 
-def tree_reduce(items, merge):
-    """Merge a node's items, one a worker, in the order of the tree; any values."""
+def tree_reduce(items: Iterable[T], merge: Callable[[T, T], T]) -> T:
+    """Merge the items of one subtree, one a worker, in tree order; any values."""
     items = list(items)
     while len(items) > 1:
         pairs = [merge(*items[i : i + 2]) for i in range(0, len(items) - 1, 2)]
@@ -68,22 +100,21 @@ def tree_reduce(items, merge):
     return items[0]
 
 
-def tree_allreduce_objects(grid, items, merge):
-    """Merge one item a hosted worker over all workers, in the order of the tree.
+def tree_allreduce_objects(
+    grid: Grid, items: Iterable[T], merge: Callable[[T, T], T]
+) -> T:
+    """Merge one item of each worker over all workers, in tree order; collective.
 
-    For the few numbers of an evaluation and the like: items are any picklable values.
-    Collective; returns the same value on all ranks.
+    `items` are those of this rank's workers, any values that can be pickled: for the
+    few numbers of an evaluation. Returns the same value on all ranks.
     """
-    items, nodes = list(items), grid.subtrees_of[grid.comm.rank]
-    firsts = [start - grid.first for start, _ in nodes]
-    mine = [
-        tree_reduce(items[a : a + length], merge)
-        for a, (_, length) in zip(firsts, nodes)
+    items, subtrees = list(items), grid.subtrees_of[grid.comm.rank]
+    local = [
+        tree_reduce(items[start - grid.first : start - grid.first + length], merge)
+        for start, length in subtrees
     ]
-    partials = [each for rank in grid.comm.allgather(mine) for each in rank]
-    pairs, _ = merge_schedule(
-        [n for nodes in grid.subtrees_of for n in nodes], grid.workers
-    )
-    for i, j in pairs:
+    partials = [item for of_rank in grid.comm.allgather(local) for item in of_rank]
+    all_subtrees = [subtree for of_rank in grid.subtrees_of for subtree in of_rank]
+    for i, j in merge_schedule(all_subtrees, grid.workers).pairs:
         partials[i] = merge(partials[i], partials[j])
     return partials[0]

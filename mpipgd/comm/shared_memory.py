@@ -1,11 +1,11 @@
 """The sum through memory that the ranks of one node share, in one compiled call.
 
-Ranks tell each other by flags in that memory that their partial sums are there, and
-wait for each other's without a call of the MPI library. Loads and stores of flags are
-atomic, with acquire and release order, so it holds on any processor. Additions come in
-the order of the tree and nothing is reassociated: the bits are those of numpy.
+Each rank sets a flag in that memory when its partial sums are written, and polls the
+flags of the others, without a call of the MPI library. Flags are loaded and stored
+atomically, with acquire and release order, which is correct on any processor.
+Additions are in tree order and not reassociated: the bits are those of numpy.
 
-Imported only where an objective is compiled, for numba takes its time.
+Imported only where an objective is compiled, as importing numba takes 0.3 s.
 """
 
 import numpy as np
@@ -14,15 +14,18 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-NAP = 20  # microseconds
-MONOTONIC = 1  # of clock_gettime(2)
+from ..array_types import FloatArray, IntArray
+from .base import SharedMemoryRound
+
+SLEEP_MICROSECONDS = 20
+CLOCK_MONOTONIC = 1  # of clock_gettime(2)
 
 compiled = njit(cache=True, nogil=True)
 
 
 @intrinsic
 def _load(typingctx, address):
-    """Return the int64 at an address; later reads see what its writer wrote before."""
+    """Return the int64 at an address, with acquire order."""
 
     def generate(context, builder, signature, args):
         pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
@@ -33,7 +36,7 @@ def _load(typingctx, address):
 
 @intrinsic
 def _store(typingctx, address, value):
-    """Set the int64 at an address, after all that was written before."""
+    """Set the int64 at an address, with release order."""
 
     def generate(context, builder, signature, args):
         pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
@@ -45,15 +48,15 @@ def _store(typingctx, address, value):
 
 def _call(builder, name, args):
     """Call a function of the C library that returns an int."""
-    kind = ir.FunctionType(ir.IntType(32), [each.type for each in args])
+    kind = ir.FunctionType(ir.IntType(32), [arg.type for arg in args])
     return builder.call(
         cgutils.get_or_insert_function(builder.module, kind, name), args
     )
 
 
 @intrinsic
-def _offer_core(typingctx):
-    """Let another process run on this core, if one waits for it."""
+def _yield_core(typingctx):
+    """Let another process run on this core, if one is ready."""
 
     def generate(context, builder, signature, args):
         return _call(builder, "sched_yield", [])
@@ -62,8 +65,8 @@ def _offer_core(typingctx):
 
 
 @intrinsic
-def _nap(typingctx, microseconds):
-    """Sleep, and leave the core to another rank."""
+def _sleep(typingctx, microseconds):
+    """Sleep, so that another rank can use the core."""
 
     def generate(context, builder, signature, args):
         return _call(builder, "usleep", args)
@@ -73,58 +76,63 @@ def _nap(typingctx, microseconds):
 
 @intrinsic
 def clock_ns(typingctx):
-    """Return nanoseconds of the clock that `time.perf_counter` reads."""
+    """Return the nanoseconds (int64) of the clock of `time.perf_counter`."""
 
     def generate(context, builder, signature, args):
         word = ir.IntType(64)
         time = cgutils.alloca_once(builder, ir.ArrayType(word, 2))
-        _call(builder, "clock_gettime", [ir.Constant(ir.IntType(32), MONOTONIC), time])
+        _call(
+            builder,
+            "clock_gettime",
+            [ir.Constant(ir.IntType(32), CLOCK_MONOTONIC), time],
+        )
         seconds, nanoseconds = (
             builder.extract_value(builder.load(time), k) for k in (0, 1)
         )
-        whole = builder.mul(seconds, ir.Constant(word, 10**9))
-        return builder.add(whole, nanoseconds)
+        nanoseconds_of_seconds = builder.mul(seconds, ir.Constant(word, 10**9))
+        return builder.add(nanoseconds_of_seconds, nanoseconds)
 
     return types.int64(), generate
 
 
 @compiled
-def flag_barrier(flags, me, turn, spins):
-    """Say that this rank has come to its `turn`, and wait for all others to.
+def flag_barrier(flags: IntArray, rank: int, round: int, spin_limit: int) -> None:
+    """Set this rank's flag to `round`, and wait until all flags have reached it.
 
-    It looks `spins` times before it offers its core; with none it naps between looks.
+    Polls `spin_limit` times before it yields the core; with 0 it sleeps between polls.
     """
     start, line = flags.ctypes.data, flags.strides[0]
-    _store(np.uintp(start + me * line), turn)
-    for rank in range(flags.shape[0]):
-        looked = 0
-        while _load(np.uintp(start + rank * line)) < turn:
-            looked += 1
-            if spins == 0:
-                _nap(np.uint32(NAP))
-            elif looked > spins:
-                _offer_core()
+    _store(np.uintp(start + rank * line), round)
+    for other in range(flags.shape[0]):
+        polls = 0
+        while _load(np.uintp(start + other * line)) < round:
+            polls += 1
+            if spin_limit == 0:
+                _sleep(np.uint32(SLEEP_MICROSECONDS))
+            elif polls > spin_limit:
+                _yield_core()
 
 
 @compiled
-def copy(rows, out):
-    """out <- rows, for two matrices; an assignment would take seconds to compile."""
+def copy_rows(rows: FloatArray, out: FloatArray) -> None:
+    """out <- rows, two matrices, number by number: numba compiles an assignment of
+    arrays for seconds."""
     for k in range(rows.shape[0]):
         for j in range(rows.shape[1]):
             out[k, j] = rows[k, j]
 
 
 @compiled
-def tree_sum(mine, shared, place, turn, pairs, out):
-    """Sum all ranks' partial sums into out[0]; `mine` (k, size) are this rank's.
+def tree_sum(local_sums: FloatArray, call: SharedMemoryRound) -> None:
+    """Sum the partial sums of all ranks into call.out[0]; see `SharedMemoryRound`.
 
-    shared: slots (2, n, size), flags (ranks, line); place: (rank, first slot, spins).
+    local_sums (k, size): those of this rank.
     """
-    (slots, flags), (me, first, spins) = shared, place
-    slot = slots[turn % 2]
-    copy(mine, slot[first : first + mine.shape[0]])
-    flag_barrier(flags, me, turn, spins)
-    copy(slot, out)
+    (slots, flags), (rank, first, spin_limit), round, pairs, out = call
+    slot = slots[round % 2]
+    copy_rows(local_sums, slot[first : first + local_sums.shape[0]])
+    flag_barrier(flags, rank, round, spin_limit)
+    copy_rows(slot, out)
     for k in range(pairs.shape[0]):
         left, right = out[pairs[k, 0]], out[pairs[k, 1]]
         for j in range(left.size):

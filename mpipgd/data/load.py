@@ -29,8 +29,9 @@ class SplitRows:
     y: np.ndarray
     first: int
     shares: list
+    mapped_example = None
 
-    def blocks(self, i, *, stored=False):
+    def blocks(self, i, *, mapped=False):
         """Yield X and y of the i-th hosted worker's share, all at once."""
         yield self.worker_rows(i)
 
@@ -72,7 +73,7 @@ def load(grid, source, plan, objective, options, *, clock):
     if options.split != "disjoint":
         made = _load_shared_per_node
     found = made(grid, source, objective, needed, options.standardize)
-    clock.read = perf_counter() - began
+    clock.read += perf_counter() - began
     return found
 
 

@@ -44,7 +44,7 @@ class StreamedRows:
     """A part of the data as `load.Part`, but its rows come in pieces from the disk."""
 
     def __init__(self, reader, name, first, shares, rows, buffers):
-        self.reader, self.name, self.pile = reader, name, rows
+        self.reader, self.name, self.buffer_rows = reader, name, rows
         self.rows = max(1, rows // BLOCKS_PER_BUFFER)
         self.first, self.shares, self.buffers = first, shares, buffers
         objective, header = reader.objective, reader.source.header
@@ -55,12 +55,12 @@ class StreamedRows:
             zero = np.zeros(1, np.int64)
             self.X = Csr(np.empty(0, objective.dtype), none, zero, width)
         self.y = objective.targets(np.empty(0, header.y_dtype))
-        self.stored = reader.nothing_stored()
+        self.mapped_example = reader.nothing_stored()
 
-    def blocks(self, i, *, stored=False):
+    def blocks(self, i, *, mapped=False):
         """Yield X and y of the i-th hosted worker's share, piece by piece.
 
-        With `stored`, X may be what only gradients can be taken of.
+        With `mapped`, X may be what only gradients can be taken of.
         """
         lo, hi = self.shares[i]
         spans = [(a, min(a + self.rows, hi)) for a in range(lo, hi, self.rows)]
@@ -69,7 +69,7 @@ class StreamedRows:
             coming = None
             if span:
                 buffer = self.buffers[turn % 2]
-                coming = self.reader.ahead(self.name, [span], buffer, stored=stored)
+                coming = self.reader.prefetch(self.name, [span], buffer, mapped=mapped)
             if waiting:
                 yield waiting.result()
             waiting, turn = coming, turn + 1

@@ -34,6 +34,18 @@ class Linear:
     dtype: np.dtype = np.dtype(np.float64)
     compiled: bool = False
 
+    n_models = 1
+    layer_offsets = ()
+    activation = None
+    configs = ()
+
+    @property
+    def smooth(self):
+        return self.loss in ("squared", "huber", "log", "squared_hinge", "softmax") and self.l1_weights is None
+
+    def lr_factors(self, lr):
+        return None
+
     @cached_property
     def shapes(self):
         """Name -> shape of the weights, in flat order."""
@@ -128,7 +140,7 @@ class Linear:
         matrix.transposed_product(X, r, self._matrix(out))
         return float(loss.value(p, y, self.epsilon).sum(dtype=np.float64))
 
-    def descend(self, w, X, y, order, cuts, rates, share=None, mean=(None, 0)):
+    def sgd_steps(self, w, X, y, order, cuts, rates, share=None, mean=(None, 0)):
         """Take many plain SGD steps on `w` in place; needs `compiled`.
 
         Step s reads the rows order[cuts[s]:cuts[s + 1]]; with their mean gradient g,

@@ -58,6 +58,20 @@ class MLP:
 
     compiled = False
     intercept = False
+    n_models = 1
+    configs = ()
+    supports_mapped_rows = False
+    supports_sparse_averaging = False
+
+    @property
+    def smooth(self):
+        return self.activation != "relu"
+
+    def lr_factors(self, lr):
+        return None
+
+    def supports_fused_sync(self, X):
+        return False
     l1_weights = None
 
     def __init__(
@@ -126,7 +140,7 @@ class MLP:
             return np.ascontiguousarray(y, dtype=self.dtype)
         return class_indices(y, self.n_outputs)
 
-    def gradient(self, w, X, y, rows, out, arrived=None):
+    def gradient(self, w, X, y, rows, out, on_layer_ready=None):
         """Write the gradient sum over X[rows] into `out`; return the loss sum.
 
         `rows` are row numbers (int64), or None for all; the penalty is not in it.
@@ -140,8 +154,8 @@ class MLP:
         for layer in reversed(range(len(W))):
             np.matmul(h[layer].T, delta, out=dW[layer])
             np.add.reduce(delta, axis=0, out=db[layer])
-            if arrived:
-                arrived(self.layer_offsets[layer])
+            if on_layer_ready:
+                on_layer_ready(self.layer_offsets[layer])
             if layer > 0:
                 back = self._buffer(("back", layer), delta.shape[0], W[layer].shape[0])
                 delta = np.matmul(delta, W[layer].T, out=back)

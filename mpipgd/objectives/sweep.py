@@ -45,6 +45,18 @@ class LinearSweep:
     """
 
     compiled = False
+    layer_offsets = ()
+    activation = None
+    smooth = False
+    supports_mapped_rows = False
+    supports_sparse_averaging = False
+
+    @property
+    def n_models(self):
+        return len(self.configs)
+
+    def supports_fused_sync(self, X):
+        return False
 
     def __init__(self, models, points):
         self.models, self.configs, one = models, points, models[0]

@@ -1,100 +1,140 @@
-"""Batches of the hosted workers, and the gradients over them."""
+"""Gradients over the batches of this rank's workers, from rows in memory."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..data.matrix import slice_rows
 
+if TYPE_CHECKING:
+    from ..array_types import FloatArray, IntArray
+    from ..comm.base import SharedMemoryRound
+    from ..data.load import SplitRows
+    from ..objectives.base import CompiledObjective, Objective
+    from .base import OnReady, Plan, SgdSteps
+
 
 class Batches:
-    """The gradients of the hosted workers over their batches of one step.
+    """The gradients of `plan.base.GradientBatches`, from rows in memory.
 
-    Called with weights (replicas, size) and the number of the update, returns the
-    gradient sums (hosted, size), a row a worker; one replica is read by all of them.
+    workers         those of this rank
+    out             (n_local_workers, size) memory for the gradients, or None: its own
+    on_ready        called with the first column that is final, layer by layer, while
+                    the last worker's gradient is computed; or None
+    steps_per_call  how many steps a compiled call must take at once (see
+                    `Objective.steps_per_call`); 0: any number
     """
 
-    interruptible = True  # can a compiled pass take many steps?
+    fusible = True
 
-    def __init__(self, objective, plan, part, workers, *, sums=None):
-        self.objective, self.plan, self.part = objective, plan, part
+    def __init__(
+        self,
+        objective: Objective,
+        plan: Plan,
+        rows: SplitRows,
+        workers: Sequence[int],
+        *,
+        out: FloatArray | None = None,
+        on_ready: OnReady | None = None,
+        steps_per_call: int = 0,
+    ) -> None:
+        self.objective, self.plan, self.rows = objective, plan, rows
         self.workers = list(workers)
-        self.sums = sums  # to be written into, where they are to lie in one place
-        if sums is None:
-            self.sums = np.empty((len(self.workers), objective.size), objective.dtype)
-        self.cuts = [plan.step_offsets(worker) for worker in self.workers]
-        self.steps = [cuts.tolist() for cuts in self.cuts]  # quicker to look into
-        self.steps_per_call = (
-            0  # steps that a call of a compiled pass takes; 0: as it likes
-        )
-        self.epoch = None
-        self.gradients = [objective.gradient] * len(self.workers)
+        if out is None:
+            out = np.empty((len(self.workers), objective.size), objective.dtype)
+        self.sums = out
+        self.steps_per_call = steps_per_call
+        self.offsets = [plan.step_offsets(worker) for worker in self.workers]
+        self._offset_lists = [offsets.tolist() for offsets in self.offsets]  # faster
+        self._gradients = [objective.gradient] * len(self.workers)
+        if on_ready is not None:
+            self._gradients[-1] = partial(objective.gradient, on_layer_ready=on_ready)
+        self._epoch: int | None = None
 
-    def tell(self, arrived):
-        """Let the last gradient of a step call arrived(place) as it becomes final."""
-        self.gradients[-1] = partial(self.objective.gradient, arrived=arrived)
-
-    def _begin(self, epoch):
-        self.epoch = epoch
+    def _begin_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
         self.order = [self.plan.order(epoch, worker) for worker in self.workers]
         for order in self.order:
-            order -= self.part.first
-        self.blocks = [self._in_one_piece(order) for order in self.order]
+            order -= self.rows.first
+        self._contiguous = [self._contiguous_rows(order) for order in self.order]
 
-    def _in_one_piece(self, order):
-        """Return X and y of all rows of a worker where a step takes them in order."""
+    def _contiguous_rows(self, order: IntArray) -> tuple[FloatArray, FloatArray] | None:
+        """Return X and y of a worker's rows where one step takes them in order."""
         first, end = (order[0], order[-1] + 1) if len(order) else (0, 0)
         if self.plan.steps > 1 or end - first != len(order):
             return None
-        return slice_rows(self.part.X, first, end), self.part.y[first:end]
+        return slice_rows(self.rows.X, first, end), self.rows.y[first:end]
 
-    def __call__(self, weights, step):
+    def __call__(self, weights: FloatArray, step: int) -> FloatArray:
         epoch, s = divmod(step, self.plan.steps)
-        if epoch != self.epoch:
-            self._begin(epoch)
-        X, y = self.part.X, self.part.y
+        if epoch != self._epoch:
+            self._begin_epoch(epoch)
+        X, y = self.rows.X, self.rows.y
         shared = len(weights) == 1
-        for i, (order, cuts) in enumerate(zip(self.order, self.steps)):
-            w, gradient = weights[0] if shared else weights[i], self.gradients[i]
-            if self.blocks[i]:
-                gradient(w, *self.blocks[i], None, self.sums[i])
+        for i, (order, offsets) in enumerate(zip(self.order, self._offset_lists)):
+            w, gradient = weights[0] if shared else weights[i], self._gradients[i]
+            contiguous = self._contiguous[i]
+            if contiguous is not None:
+                gradient(w, *contiguous, None, self.sums[i])
             else:
-                gradient(w, X, y, order[cuts[s] : cuts[s + 1]], self.sums[i])
+                gradient(w, X, y, order[offsets[s] : offsets[s + 1]], self.sums[i])
         return self.sums
 
-    def fused_sync_steps(self, weights, step, due, meeting):
-        """Take the first worker's next steps with all others, compiled.
-
-        `due`: rates and rows of all workers at each of them; see `Linear.march`.
-        """
-        epoch, s = divmod(step, self.plan.steps)
-        if epoch != self.epoch:
-            self._begin(epoch)
-        cuts = self.cuts[0][s : s + len(due[0]) + 1]
-        steps = self.order[0], cuts, *due
-        return self.objective.fused_sync_steps(
-            weights[0], self.part.X, self.part.y, steps, meeting
-        )
-
-    def whole(self, step):
-        """Return the first step from this one on at which a compiled pass may end."""
-        s, grain = step % self.plan.steps, self.steps_per_call or 1
-        return step - s + min(-(-s // grain) * grain, self.plan.steps)
-
-    def descend(self, weights, step, until, rates, taken):
-        """Take the plain-SGD steps `step` … `until`-1 in place, compiled.
-
-        Only for workers that need nobody between the steps; `rates` are theirs, and
-        `taken` is the pass, called as `objective.descend`.
-        """
+    def sgd_steps(
+        self,
+        weights: FloatArray,
+        step: int,
+        until: int,
+        rates: FloatArray,
+        kernel: SgdSteps,
+    ) -> None:
+        """Take the plain-SGD steps `step` … `until`-1 of each worker, in place."""
         while step < until:
             epoch, s = divmod(step, self.plan.steps)
-            if epoch != self.epoch:
-                self._begin(epoch)
-            many = min(until - step, self.plan.steps - s)
+            if epoch != self._epoch:
+                self._begin_epoch(epoch)
+            n = min(until - step, self.plan.steps - s)
             if self.steps_per_call:
-                many = min(many, self.whole(step + 1) - step)
-            for w, order, cuts in zip(weights, self.order, self.cuts):
-                steps = cuts[s : s + many + 1]
-                taken(w, self.part.X, self.part.y, order, steps, rates[:many])
-            step, rates = step + many, rates[many:]
+                n = min(n, self.next_boundary(step + 1) - step)
+            for w, order, offsets in zip(weights, self.order, self.offsets):
+                kernel(
+                    w,
+                    self.rows.X,
+                    self.rows.y,
+                    order,
+                    offsets[s : s + n + 1],
+                    rates[:n],
+                )
+            step, rates = step + n, rates[n:]
+
+    def next_boundary(self, step: int) -> int:
+        s, n = step % self.plan.steps, self.steps_per_call or 1
+        return step - s + min(-(-s // n) * n, self.plan.steps)
+
+    def fused_sync_steps(
+        self,
+        objective: CompiledObjective,
+        weights: FloatArray,
+        step: int,
+        rates: FloatArray,
+        batch_sizes: IntArray,
+        round_args: SharedMemoryRound,
+    ) -> tuple[int, int]:
+        """Take synchronous steps of the first worker within an epoch, in place.
+
+        rates, batch_sizes (n,): the learning rate and the rows of all workers at each
+        step. Returns the steps taken and the nanoseconds spent in exchanges; see
+        `Linear.fused_sync_steps`.
+        """
+        epoch, s = divmod(step, self.plan.steps)
+        if epoch != self._epoch:
+            self._begin_epoch(epoch)
+        offsets = self.offsets[0][s : s + len(rates) + 1]
+        steps = self.order[0], offsets, rates, batch_sizes
+        return objective.fused_sync_steps(
+            weights[0], self.rows.X, self.rows.y, steps, round_args
+        )

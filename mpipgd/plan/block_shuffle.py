@@ -1,83 +1,106 @@
-"""In which order rows are read that do not fit: whole blocks first, then within a pile.
+"""Block-shuffled read order for rows larger than memory.
 
-The blocks of a worker's rows are taken in random order, and what lies in memory
-together, a pile of several blocks, is shuffled: reads stay long, and an epoch is nearly
-as random as with a full shuffle. Source: CorgiPile, Xu et al. 2022, §3.
+The blocks of a worker's rows are read in random order, and the rows of several blocks
+that are in memory together, a shuffle buffer, are shuffled: reads stay long, and an
+epoch is nearly as random as with a full shuffle. Source: CorgiPile, Xu et al. 2022, §3.
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from ..array_types import IntArray
+    from .base import Plan
+
 BLOCK_BYTES = 4 << 20
-PART_BYTES = 16 << 20
-BLOCKS = 16  # a pile at the least, unless its rows are fewer
+SLICE_BYTES = 16 << 20
+MIN_BLOCKS = 16  # in a buffer, unless it has fewer rows
 
 
 class ShuffleBuffer(NamedTuple):
-    """The places first … last-1 of an epoch's order: several steps, or part of one."""
+    """The rows first … last-1 of an epoch's order: several steps, or a slice of one.
+
+    `end_step` is the step after those that end in this buffer, or that it is a slice
+    of.
+    """
 
     first: int
     last: int
-    until: int  # the step after those that end in this pile, or that it is a part of
+    end_step: int
 
 
 class BlockShuffle:
-    """The order of a plan's workers, in piles of at most `rows` rows.
+    """The order of a plan's workers, in buffers of `rows` rows at most.
 
-    `row_bytes` says how many rows make a block of 4 MiB. As a plan's, the order is a
-    function of (seed, epoch, worker).
+    row_bytes: memory of a row, which decides how many rows make a block of 4 MiB. As a
+    plan's, the order is a function of (seed, epoch, worker).
+
+    step_exceeds_buffer  whether a step has more rows than a buffer
     """
 
-    def __init__(self, plan, rows, row_bytes):
+    def __init__(self, plan: Plan, rows: int, row_bytes: int) -> None:
         self.plan, self.rows = plan, rows
-        self.block = max(1, min(rows // BLOCKS, BLOCK_BYTES // row_bytes))
-        self.part = max(1, min(rows, PART_BYTES // row_bytes))  # of a larger step
-        # what is read ahead may be an epoch further
-        self.blocks = lru_cache(2 * plan.workers)(self._shuffled)
-        self.split = int(np.ceil(plan.sizes.max() / plan.steps)) > rows
+        self.block_rows = max(1, min(rows // MIN_BLOCKS, BLOCK_BYTES // row_bytes))
+        # rows read at once of a step that exceeds the buffer
+        self.slice_rows = max(1, min(rows, SLICE_BYTES // row_bytes))
+        # prefetching may be an epoch ahead
+        self._blocks = lru_cache(2 * plan.workers)(self._shuffled_blocks)
+        self.step_exceeds_buffer = int(np.ceil(plan.sizes.max() / plan.steps)) > rows
 
-    def of(self, worker):
-        """Return the piles of a worker in an epoch."""
-        cuts, found, s = self.plan.step_offsets(worker), [], 0
+    def buffers_of(self, worker: int) -> list[ShuffleBuffer]:
+        """Return the buffers of a worker in an epoch, in order."""
+        offsets, s = self.plan.step_offsets(worker), 0
+        buffers: list[ShuffleBuffer] = []
         while s < self.plan.steps:
-            first = int(cuts[s])
-            fitting = int(np.searchsorted(cuts, first + self.rows, side="right")) - 1
-            s = max(s + 1, fitting)
-            last = int(cuts[s])
-            part = self.rows if last - first <= self.rows else self.part
-            for lo in range(first, last, part):
-                found.append(ShuffleBuffer(lo, min(lo + part, last), s))
+            first = int(offsets[s])
+            last_fitting = int(
+                np.searchsorted(offsets, first + self.rows, side="right") - 1
+            )
+            s = max(s + 1, last_fitting)
+            last = int(offsets[s])
+            rows = self.rows if last - first <= self.rows else self.slice_rows
+            for lo in range(first, last, rows):
+                buffers.append(ShuffleBuffer(lo, min(lo + rows, last), s))
             if first == last:  # a step without rows
-                found.append(ShuffleBuffer(first, first, s))
-        return found
+                buffers.append(ShuffleBuffer(first, first, s))
+        return buffers
 
-    def _shuffled(self, epoch, worker):
-        """Return first rows, sizes and ends in the order, of the blocks of an epoch."""
+    def _shuffled_blocks(
+        self, epoch: int, worker: int
+    ) -> tuple[IntArray, IntArray, IntArray]:
+        """Return first rows, sizes, and ends in the order, of an epoch's blocks."""
         start, end = self.plan.share(worker)
         stream = np.random.default_rng([self.plan.seed, epoch, worker])
-        lows = stream.permutation(-(-(end - start) // self.block)) * self.block
-        sizes = np.minimum(lows + self.block, end - start) - lows
-        return lows, sizes, np.cumsum(sizes)
+        n_blocks = -(-(end - start) // self.block_rows)
+        firsts = stream.permutation(n_blocks) * self.block_rows
+        sizes = np.minimum(firsts + self.block_rows, end - start) - firsts
+        return firsts, sizes, np.cumsum(sizes)
 
-    def ranges(self, epoch, worker, pile):
-        """Return the (first, end) of the rows of a pile, as they are to be read."""
+    def row_ranges(
+        self, epoch: int, worker: int, buffer: ShuffleBuffer
+    ) -> list[tuple[int, int]]:
+        """Return the (first, end) of the rows of a buffer, in the order of reading."""
         start, _ = self.plan.share(worker)
-        if self.plan.steps == 1:  # all of them, in any order
-            return [(start + pile.first, start + pile.last)]
-        lows, sizes, ends = self.blocks(epoch, worker)
-        found = []
-        for k in range(int(np.searchsorted(ends, pile.first, side="right")), len(ends)):
-            lo = max(pile.first, int(ends[k] - sizes[k]))
-            hi = min(pile.last, int(ends[k]))
+        if self.plan.steps == 1:  # a step takes all of them: the order does not matter
+            return [(start + buffer.first, start + buffer.last)]
+        firsts, sizes, ends = self._blocks(epoch, worker)
+        ranges = []
+        for k in range(int(np.searchsorted(ends, buffer.first, "right")), len(ends)):
+            lo = max(buffer.first, int(ends[k] - sizes[k]))
+            hi = min(buffer.last, int(ends[k]))
             if lo >= hi:
                 break
-            shift = start + int(lows[k]) - int(ends[k] - sizes[k])
-            found.append((lo + shift, hi + shift))
-        return found
+            shift = start + int(firsts[k]) - int(ends[k] - sizes[k])
+            ranges.append((lo + shift, hi + shift))
+        return ranges
 
-    def order(self, epoch, worker, number, pile):
-        """Return the places within the `number`-th pile in the order of their turn."""
+    def order(
+        self, epoch: int, worker: int, number: int, buffer: ShuffleBuffer
+    ) -> IntArray:
+        """Return the order in which the rows of the `number`-th buffer are used."""
         key = [self.plan.seed, epoch, worker, 2 + number]
-        return np.random.default_rng(key).permutation(pile.last - pile.first)
+        return np.random.default_rng(key).permutation(buffer.last - buffer.first)

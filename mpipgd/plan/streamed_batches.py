@@ -1,120 +1,195 @@
-"""Rows that stay on the disk: piles of them in memory, the next read ahead.
+"""Gradients over the batches of this rank's workers, from rows that stay on disk.
 
-A rank has two buffers a worker for the piles of its descent, and two more for passes
-in order: scores, moments, whole gradients.
+Each worker has two shuffle buffers in memory: one is used while the next one is read.
 """
 
+from __future__ import annotations
+
 from bisect import bisect_right
+from collections.abc import Sequence
+from concurrent.futures import Future
 from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..data.out_of_core import row_bytes
 from .block_shuffle import BlockShuffle
 
+if TYPE_CHECKING:
+    from ..array_types import FloatArray, IntArray
+    from ..data.matrix import Matrix
+    from ..data.out_of_core import StreamedRows
+    from ..objectives.base import Objective
+    from ..reporting.timing import Clock
+    from .base import Plan, SgdSteps
+
+
+class _Loaded(NamedTuple):
+    """A shuffle buffer in memory; `order` is None where all its rows make one step."""
+
+    epoch: int
+    number: int
+    X: Matrix
+    y: FloatArray
+    order: IntArray | None
+
+
+class _Pending(NamedTuple):
+    """A shuffle buffer that is being read into one of the two memories."""
+
+    epoch: int
+    number: int
+    memory: int
+    rows: Future[tuple[Matrix, FloatArray]]
+
 
 class StreamedBatches:
-    """The gradients of the hosted workers, as `stream.Batches`, from piles of rows."""
+    """The gradients of `plan.base.GradientBatches`, from rows read as they are needed.
 
-    steps_per_call = 0
+    out: as in `Batches`. The clock counts the time of waiting for rows.
+    """
 
-    def __init__(self, objective, plan, part, workers, *, clock, sums=None):
-        self.objective, self.plan, self.reader = objective, plan, part.reader
+    def __init__(
+        self,
+        objective: Objective,
+        plan: Plan,
+        rows: StreamedRows,
+        workers: Sequence[int],
+        *,
+        clock: Clock,
+        out: FloatArray | None = None,
+    ) -> None:
+        self.objective, self.plan, self.reader = objective, plan, rows.reader
         self.workers, self.clock = list(workers), clock
-        self.sums = sums
-        if sums is None:
-            self.sums = np.empty((len(self.workers), objective.size), objective.dtype)
-        header, rows = part.reader.source.header, part.pile
-        self.piles = BlockShuffle(plan, rows, row_bytes(header, objective))
-        self.of = [self.piles.of(worker) for worker in self.workers]
-        self.ends = [[pile.until for pile in piles] for piles in self.of]
-        self.cuts = [plan.step_offsets(worker) for worker in self.workers]
-        self.buffers = [
-            [self.reader.buffer(rows) for _ in range(2)] for _ in self.workers
+        if out is None:
+            out = np.empty((len(self.workers), objective.size), objective.dtype)
+        self.sums = out
+        header = rows.reader.source.header
+        self.shuffle = BlockShuffle(
+            plan, rows.buffer_rows, row_bytes(header, objective)
+        )
+        self.buffers = [self.shuffle.buffers_of(worker) for worker in self.workers]
+        self.end_steps = [[b.end_step for b in buffers] for buffers in self.buffers]
+        self.offsets = [plan.step_offsets(worker) for worker in self.workers]
+        self.memories = [
+            [self.reader.buffer(rows.buffer_rows) for _ in range(2)]
+            for _ in self.workers
         ]
-        self.here = [None] * len(self.workers)  # (epoch, number), X, y, order
-        self.coming = [None] * len(self.workers)  # (epoch, number), future
-        self.extra = np.empty(objective.size, objective.dtype)
+        self.current: list[_Loaded | None] = [None] * len(self.workers)
+        self.pending: list[_Pending | None] = [None] * len(self.workers)
+        self._gradient = np.empty(objective.size, objective.dtype)
 
     @property
-    def interruptible(self):
-        """Can a compiled pass take the steps? Not where one needs several piles."""
-        return not self.piles.split
+    def fusible(self) -> bool:
+        """Whether a compiled call can take the steps: not if one spans buffers."""
+        return not self.shuffle.step_exceeds_buffer
 
-    def whole(self, step):
-        """Return the first step from this one on at which a compiled pass may end."""
+    def next_boundary(self, step: int) -> int:
         return step
 
-    def _ask(self, i, place, turn):
-        (epoch, number), worker = place, self.workers[i]
-        ranges = self.piles.ranges(epoch, worker, self.of[i][number])
-        buffer, alone = self.buffers[i][turn], self._alone(i, number)
-        return place, self.reader.ahead("train", ranges, buffer, stored=alone), turn
+    def _prefetch(self, i: int, epoch: int, number: int, memory: int) -> _Pending:
+        """Start to read a buffer of the i-th worker."""
+        buffer = self.buffers[i][number]
+        ranges = self.shuffle.row_ranges(epoch, self.workers[i], buffer)
+        rows = self.reader.prefetch(
+            "train",
+            ranges,
+            self.memories[i][memory],
+            mapped=self._is_whole_gradient(i, number),
+        )
+        return _Pending(epoch, number, memory, rows)
 
-    def _alone(self, i, number):
-        """Are all rows of a pile for one step that no compiled pass takes?"""
-        pile = self.of[i][number]
-        return self.piles.split and pile.first >= self.cuts[i][pile.until - 1]
+    def _is_whole_gradient(self, i: int, number: int) -> bool:
+        """Whether all rows of a buffer are of one step, and in no particular order."""
+        buffer = self.buffers[i][number]
+        starts_in_step = buffer.first >= self.offsets[i][buffer.end_step - 1]
+        return self.shuffle.step_exceeds_buffer and bool(starts_in_step)
 
-    def _pile(self, i, epoch, number):
-        """Return X, y and order (None: all) of a worker's pile; let the next come."""
-        place = epoch, number
-        if self.here[i] and self.here[i][0] == place:
-            return self.here[i][1:]
-        began, coming = perf_counter(), self.coming[i]
-        if coming is None or coming[0] != place:
-            if coming:
-                coming[1].result()
-            coming = self._ask(i, place, 0)
-        _, future, turn = coming
-        X, y = future.result()
+    def _load(self, i: int, epoch: int, number: int) -> _Loaded:
+        """Return a buffer of the i-th worker, and start to read the one after it."""
+        current = self.current[i]
+        if current is not None and current[:2] == (epoch, number):
+            return current
+        began, pending = perf_counter(), self.pending[i]
+        if pending is None or pending[:2] != (epoch, number):
+            if pending is not None:
+                pending.rows.result()
+            pending = self._prefetch(i, epoch, number, 0)
+        X, y = pending.rows.result()
         self.clock.count_read_wait(began)
-        after = (epoch, number + 1) if number + 1 < len(self.of[i]) else (epoch + 1, 0)
-        self.coming[i] = self._ask(i, after, 1 - turn)
-        order, pile = None, self.of[i][number]
-        if not self._alone(i, number):
-            order = self.piles.order(epoch, self.workers[i], number, pile)
-        self.here[i] = place, X, y, order
-        return X, y, order
+        following = (epoch, number + 1)
+        if number + 1 == len(self.buffers[i]):
+            following = (epoch + 1, 0)
+        self.pending[i] = self._prefetch(i, *following, 1 - pending.memory)
+        order = None
+        if not self._is_whole_gradient(i, number):
+            buffer = self.buffers[i][number]
+            order = self.shuffle.order(epoch, self.workers[i], number, buffer)
+        current = self.current[i] = _Loaded(epoch, number, X, y, order)
+        return current
 
-    def _numbers(self, i, s):
-        """Return the numbers of the piles that hold the rows of a step: one, or all."""
-        ends = self.ends[i]
-        first = bisect_right(ends, s)
-        return range(first, bisect_right(ends, ends[first]))
+    def _buffers_of_step(self, i: int, s: int) -> range:
+        """Return the numbers of the buffers with the rows of a step: one, or slices."""
+        end_steps = self.end_steps[i]
+        first = bisect_right(end_steps, s)
+        return range(first, bisect_right(end_steps, end_steps[first]))
 
-    def __call__(self, weights, step):
+    def __call__(self, weights: FloatArray, step: int) -> FloatArray:
         epoch, s = divmod(step, self.plan.steps)
-        for i, out in enumerate(self.sums):
+        for i, total in enumerate(self.sums):
             w = weights[0] if len(weights) == 1 else weights[i]
-            out[...] = 0
-            for number in self._numbers(i, s):
-                X, y, order = self._pile(i, epoch, number)
-                if order is not None:
-                    first = self.of[i][number].first
-                    lo, hi = self.cuts[i][s : s + 2] - first
-                    order = order[lo:hi]
-                self.objective.gradient(w, X, y, order, self.extra)
-                out += self.extra
+            total[...] = 0
+            for number in self._buffers_of_step(i, s):
+                loaded = self._load(i, epoch, number)
+                rows = loaded.order
+                if rows is not None:
+                    first = self.buffers[i][number].first
+                    lo, hi = self.offsets[i][s : s + 2] - first
+                    rows = rows[lo:hi]
+                self.objective.gradient(w, loaded.X, loaded.y, rows, self._gradient)
+                total += self._gradient
         return self.sums
 
-    def descend(self, weights, step, until, rates, taken):
-        """Take the plain-SGD steps `step` … `until`-1 in place, compiled."""
+    def sgd_steps(
+        self,
+        weights: FloatArray,
+        step: int,
+        until: int,
+        rates: FloatArray,
+        kernel: SgdSteps,
+    ) -> None:
+        """Take the plain-SGD steps `step` … `until`-1 of each worker, in place."""
         while step < until:
             epoch, s = divmod(step, self.plan.steps)
-            many = min(until - step, self.plan.steps - s)
+            n = min(until - step, self.plan.steps - s)
             for i, w in enumerate(weights):
-                self._through(i, w, (epoch, s, s + many), rates, taken)
-            step, rates = step + many, rates[many:]
+                self._worker_steps(i, w, epoch, s, rates[:n], kernel)
+            step, rates = step + n, rates[n:]
 
-    def _through(self, i, w, span, rates, taken):
-        epoch, s, end = span
-        begin = s
+    def _worker_steps(
+        self,
+        i: int,
+        w: FloatArray,
+        epoch: int,
+        s: int,
+        rates: FloatArray,
+        kernel: SgdSteps,
+    ) -> None:
+        """Take the i-th worker's steps from step `s` of an epoch, one for each rate."""
+        first, end = s, s + len(rates)
         while s < end:
-            (number,) = self._numbers(i, s)
-            X, y, order = self._pile(i, epoch, number)
-            pile = self.of[i][number]
-            t = min(end, pile.until)
-            cuts = self.cuts[i][s : t + 1] - pile.first
-            taken(w, X, y, order, cuts, rates[s - begin : t - begin])
+            (number,) = self._buffers_of_step(i, s)
+            loaded, buffer = self._load(i, epoch, number), self.buffers[i][number]
+            assert loaded.order is not None  # as `fusible`
+            t = min(end, buffer.end_step)
+            offsets = self.offsets[i][s : t + 1] - buffer.first
+            kernel(
+                w,
+                loaded.X,
+                loaded.y,
+                loaded.order,
+                offsets,
+                rates[s - first : t - first],
+            )
             s = t

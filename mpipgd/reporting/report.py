@@ -39,7 +39,7 @@ def header_lines(scene, ranks, step):
     if ranks > w:
         yield f"notice    {ranks - w} of {ranks} ranks idle: there are {w} workers"
     if step:
-        yield f"resume    after step {step:,} of {scene.parts.steps:,}"
+        yield f"resume    after step {step:,} of {scene.components.steps:,}"
     yield ""
 
 

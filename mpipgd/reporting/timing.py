@@ -12,11 +12,11 @@ class Clock:
     The training clock is paused in evaluation and saving, and so is the rest.
     """
 
-    def __init__(self):
+    def __init__(self, trace=None):
         self.seconds = self.exchange = self.read = 0.0
         self.bytes_sent = 0
         self.read_wait = 0.0  # of reading: what the descent waited for rows
-        self.trace = None  # where every span is kept, see `trace.Trace`
+        self.trace = trace  # where every span is kept, see `trace.Trace`
         self._since = perf_counter()
 
     def now(self):
@@ -27,13 +27,22 @@ class Clock:
         """Start the training clock at so many seconds."""
         self.seconds, self._since = seconds, perf_counter()
 
-    def count_exchange(self, began, sent=0):
+    def count_exchange(self, began, nbytes=0):
         """Count an exchange that began then and has just ended, and its bytes."""
         ended = perf_counter()
         self.exchange += ended - began
-        self.bytes_sent += sent
+        self.bytes_sent += nbytes
         if self.trace:
             self.trace.add("exchange", began, ended)
+
+    def count_exchanges(self, seconds, nbytes):
+        """Count exchanges whose seconds were measured elsewhere."""
+        self.exchange += seconds
+        self.bytes_sent += nbytes
+
+    def resume(self, *, exchange, bytes_sent):
+        """Go on from the exchanges that a checkpoint remembers."""
+        self.exchange, self.bytes_sent = exchange, bytes_sent
 
     def count_read_wait(self, began):
         """Count the time since then, in which the rows of a pile had to come."""

@@ -1,46 +1,67 @@
-"""One vector whose mean over the steps is the model: averaged SGD."""
+"""Averaged SGD: the model is the mean of the weights over the steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .base import SharedWeights
 
+if TYPE_CHECKING:
+    from ..array_types import Array, FloatArray, IntArray
+    from ..objectives.base import CompiledObjective
+    from ..plan.base import SgdSteps
+
 
 class AveragedSgd(SharedWeights):
     """The model is the mean of the weights after each step from step `first` on.
 
-    With the updates Δ₀ … Δ_{n-1} since then it is m = w - u / n, u = Σ k Δ_k: what an
-    update does not touch need not be touched in u. Source: Polyak & Juditsky 1992; u
-    after Daumé 2012, A Course in Machine Learning, §4.6, algorithm 7.
+    With the updates Δ₀ … Δ_{n-1} since then it is m = w - u / n, u = Σ k Δ_k: an update
+    of some weights changes u at these alone. Source: Polyak & Juditsky 1992; u after
+    Daumé 2012, A Course in Machine Learning, §4.6, algorithm 7.
     """
 
-    def __init__(self, weights, first, *, alone=False):
-        super().__init__(weights, alone=alone)
+    def __init__(
+        self, weights: FloatArray, first: int, *, independent: bool = False
+    ) -> None:
+        super().__init__(weights, independent=independent)
         self.first, self.step = first, 0
-        self.turned = np.zeros_like(self.weights)
+        self.weighted_update_sum = np.zeros_like(self.weights)  # u
 
-    def push(self, update):
+    def push(self, update: FloatArray) -> None:
         if self.step > self.first:
-            self.turned += (self.step - self.first) * update
+            self.weighted_update_sum += (self.step - self.first) * update
         self.step += 1
         super().push(update)
 
-    def descent(self, objective):
-        pass_over = super().descent(objective)
+    def sgd_steps(self, objective: CompiledObjective) -> SgdSteps | None:
+        if not self.independent:
+            return None
 
-        def descend(w, X, y, order, cuts, rates):
-            mean = self.turned[0], self.step - self.first
-            pass_over(w, X, y, order, cuts, rates, mean=mean)
+        def steps(
+            w: FloatArray,
+            X: object,
+            y: FloatArray,
+            order: IntArray,
+            offsets: IntArray,
+            rates: FloatArray,
+        ) -> None:
+            mean = self.weighted_update_sum[0], self.step - self.first
+            objective.sgd_steps(w, X, y, order, offsets, rates, mean=mean)
             self.step += len(rates)
 
-        return pass_over and descend
+        return steps
 
-    def consensus(self, step):
+    def consensus(self, step: int) -> FloatArray:
+        weights: FloatArray = self.weights[0]
         if step <= self.first:
-            return self.weights[0]
-        return self.weights[0] - self.turned[0] / (step - self.first)
+            return weights
+        return weights - self.weighted_update_sum[0] / (step - self.first)
 
-    def replicated_arrays(self):
-        return super().replicated_arrays() | {"turned": self.turned}
+    def replicated_arrays(self) -> dict[str, Array]:
+        # "turned": the name in checkpoints
+        return super().replicated_arrays() | {"turned": self.weighted_update_sum}
 
-    def restore(self, step):
+    def restore(self, step: int) -> None:
         self.step = step

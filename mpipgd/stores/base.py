@@ -1,71 +1,119 @@
-"""One vector of weights for all workers: the verbs of every store."""
+"""The contract of a store: where the weights live, and when workers synchronize."""
+
+from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..array_types import Array, FloatArray
+    from ..objectives.base import CompiledObjective
+    from ..plan.base import SgdSteps
 
 
-class SharedWeights:
-    """One replica for all workers: every rank holds the same (1, size) weights."""
+class Store(ABC):
+    """Where the weights live, and when the workers exchange them.
 
-    independent = False  # does nobody else push between two meetings?
-    per_worker = (
-        False  # is there an update, and a state of the transform, for each worker?
-    )
+    per_worker    updates, and arrays of the transform's state, have a row for each of
+                  this rank's workers; else one row, (1, size)
+    independent   no other rank changes the weights between synchronizations, so that a
+                  compiled call may take many steps
 
-    def __init__(self, weights, *, alone=False):
-        self.weights = weights[None].copy()
-        self.independent = alone
+    What a store keeps goes into checkpoints as arrays: `worker_arrays` have a row for
+    each of this rank's workers, `replicated_arrays` are the same on all ranks.
+    """
 
-    def pull(self):
-        """Return the weights to read, (replicas, size); they change in place."""
-        return self.weights
+    per_worker = False
+    independent = False
 
-    def push(self, update):
-        """Add an update of the same shape."""
-        self.weights += update
+    @abstractmethod
+    def pull(self) -> FloatArray:
+        """Return the weights to compute gradients at, (1 or n_local_workers, size).
 
-    def descent(self, objective):
-        """Return the objective's compiled pass over many steps, where they need nobody.
-
-        It is called as `objective.descend` on the rows of `pull`; None: step by step.
+        They belong to the store, which changes them in place; compiled steps of an
+        independent store change them in place, too.
         """
-        return objective.descend if self.independent and objective.compiled else None
 
-    def next(self, step):
-        """Return the step at which the workers meet next: never, as they never part."""
+    @abstractmethod
+    def push(self, update: FloatArray) -> None:
+        """Add an update: (n_local_workers, size) with `per_worker`, else (1, size).
+
+        The update is given away. Raises DivergenceError on all ranks where a sharded
+        gradient was not finite.
+        """
+
+    def sgd_steps(self, objective: CompiledObjective) -> SgdSteps | None:
+        """Return the kernel that takes many steps on a row of `pull`, or None."""
+        return objective.sgd_steps if self.independent else None
+
+    def next_sync(self, step: float) -> float:
+        """Return the step of the next synchronization after `step`; inf: never."""
         return math.inf
 
-    def synchronize(self, step):
-        """Meet the others if it is time; return whether they met."""
+    def synchronize(self, step: int) -> bool:
+        """Exchange weights with the others if it is due after `step` updates.
+
+        Returns whether it was; collective then. Raises DivergenceError on all ranks
+        where the common weights are not finite.
+        """
         return False
 
-    def consensus(self, step):
-        """Return the one model (size,) there is after `step` updates; collective."""
-        return self.weights[0]
+    @abstractmethod
+    def consensus(self, step: int) -> FloatArray:
+        """Return the one model (size,) that there is after `step` updates.
 
-    def replicas(self, step):
-        """Return the models of the hosted workers (hosted, size), or None without any.
+        Collective; the same bits on all ranks. The caller must not change it.
+        """
 
-        Where an averaging fell on this step, those just before it.
+    def replicas(self, step: int) -> FloatArray | None:
+        """Return the models (n_local_workers, size) of this rank's workers, if any.
+
+        Where they were averaged after this step, those from before, if they were kept.
         """
         return None
 
-    def finalize(self, step):
-        """Leave every replica at the consensus; collective."""
+    def finalize(self, step: int) -> None:
+        """Set every replica to the consensus, at the end of training; collective."""
 
-    def worker_arrays(self):
-        """Return name -> array with a row a hosted worker, for checkpoints."""
+    def worker_arrays(self) -> dict[str, Array]:
+        """Return name -> array (n_local_workers, …), for checkpoints."""
         return {}
 
-    def replicated_arrays(self):
+    @abstractmethod
+    def replicated_arrays(self) -> dict[str, Array]:
         """Return name -> array that is the same on all ranks; collective."""
-        return {"weights": self.weights}
 
-    def restore(self, step):
-        """Go on after `step` updates with arrays that were filled in; collective."""
+    def restore(self, step: int) -> None:
+        """Go on after `step` updates, all arrays having been filled in; collective."""
 
-    def summary(self):
-        """Return what the summary of a run says of the store; collective."""
+    def summary(self) -> dict[str, Any]:
+        """Return what the store adds to summary.json; collective."""
         return {}
 
-    def free(self):
+    def free(self) -> None:
         """Free what the ranks share; collective."""
+
+
+class SharedWeights(Store):
+    """One vector for all workers: every rank holds the same weights (1, size).
+
+    independent: whether there is only one worker, and so no exchange between steps.
+    """
+
+    def __init__(self, weights: FloatArray, *, independent: bool = False) -> None:
+        self.weights = weights[None].copy()
+        self.independent = independent
+
+    def pull(self) -> FloatArray:
+        return self.weights
+
+    def push(self, update: FloatArray) -> None:
+        self.weights += update
+
+    def consensus(self, step: int) -> FloatArray:
+        weights: FloatArray = self.weights[0]
+        return weights
+
+    def replicated_arrays(self) -> dict[str, Array]:
+        return {"weights": self.weights}

@@ -1,141 +1,203 @@
-"""One vector for the ranks of a node, updated without locks."""
+"""HogWild: one vector for the ranks of a node, updated without locks."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..comm import mpi
+from ..comm.even_partition import even_slices
 from ..data.matrix import Csr
 from ..errors import check_finite
-from .base import SharedWeights
+from .base import Store
 
-SLICES = 64  # chunks after which every weight of sparse rows was folded
-OFTEN = 8  # a column with so many entries in a chunk is folded after each
+if TYPE_CHECKING:
+    from ..array_types import Array, FloatArray, IntArray
+    from ..comm.base import Allreduce
+    from ..data.matrix import Matrix
+    from ..objectives.base import CompiledObjective
+    from ..plan.base import Plan, SgdSteps
+
+SLICES = 64  # chunks after which every weight of sparse rows has been exchanged
+HOT_COLUMN_ENTRIES = (
+    8  # a column with so many entries in a chunk is exchanged each time
+)
 
 
-class Hogwild(SharedWeights):
-    """A vector in the memory that a node's ranks share; nodes average when due.
+class HogwildExchange(NamedTuple):
+    """What `kernels.hogwild` needs to exchange updates with the shared vector.
+
+    base, shared   (size,): the replica at the last exchange, and the shared vector
+    hot_weights    (k,) int64: weights that are exchanged after every chunk
+    slice_cursor   (2,) int64: the slice of all weights that is next, and how many
+                   slices there are
+    chunk          steps between two exchanges
+    """
+
+    base: FloatArray
+    shared: FloatArray
+    hot_weights: IntArray
+    slice_cursor: IntArray
+    chunk: int
+
+
+class Hogwild(Store):
+    """A vector in memory that a node's ranks share; nodes average when it is due.
 
     Source: Niu et al. 2011, algorithm 1, which writes every row's update at once. Then
-    two cores drag every cache line to and fro: with rows of 100 numbers 2 ranks do 0.56
-    of what one does. So each rank has a replica, and folds it after every `chunk`
-    of steps: it adds what it changed to the shared vector, still without a lock, and
-    takes what the others did. With 2 ranks and chunks of 8, 16, 32, 64 and 256 rows
-    that is 1.4, 1.9, 2.0, 2.1 and 2.1 times one rank. A replica is behind by a chunk of
-    each other rank, so that learning rate × chunk × ranks should stay small: hence 64.
+    cache lines move between the cores at every row: with rows of 100 numbers 2 ranks
+    are 0.56 times as fast as one. So each rank has a replica, and exchanges updates
+    after every `chunk` steps: it adds its changes to the shared vector, without a lock,
+    and reads the changes of the others. With 2 ranks and chunks of 8, 16, 32, 64 and
+    256 rows this is 1.4, 1.9, 2.0, 2.1 and 2.1 times as fast as one rank. A replica
+    lags behind by a chunk of each other rank, so that learning rate × chunk × ranks
+    should be small: hence 64.
 
-    Sparse rows of 76 of 47,000 columns, as frequent as words, touch too many to fold
-    each time. The few columns with `OFTEN` entries a chunk are folded after every
-    chunk, all others in `SLICES` turns: 1.9 times one rank (with 16 turns, and all
-    columns with one entry a chunk, 1.7).
+    Sparse rows of 76 of 47,000 columns, as frequent as words, have too many columns to
+    exchange all each time. The few columns with `HOT_COLUMN_ENTRIES` entries a chunk
+    are exchanged after every chunk, all weights in `SLICES` slices, one a chunk: 1.9
+    times as fast as one rank (with 16 slices, and all columns with one entry a chunk,
+    1.7).
+
+    rows: this rank's training rows where a compiled kernel takes the steps, else None.
     """
 
     per_worker = True
 
-    def __init__(self, weights, total, plan, *, every, chunk, rows=None):
-        grid = total.grid
-        self.total, self.plan, self.every, self.chunk = total, plan, every, chunk
+    def __init__(
+        self,
+        weights: FloatArray,
+        allreduce: Allreduce,
+        plan: Plan,
+        *,
+        sync_every: int,
+        chunk: int,
+        rows: Matrix | None = None,
+    ) -> None:
+        grid = allreduce.grid
+        self.allreduce, self.plan = allreduce, plan
+        self.sync_every, self.chunk = sync_every, chunk
         self.replica, self.base = weights.copy(), weights.copy()
-        one = 0, weights.itemsize  # every hosted worker sees the one replica
-        shape = grid.n_local_workers, weights.size
-        self.weights = np.lib.stride_tricks.as_strided(self.replica, shape, one)
-        self.kept = weights[None].copy()
-        self.nodes = len(set(grid.node_leaders))
-        self.shared = grid.node.size > 1
+        # every worker of this rank sees the one replica: a stride of 0
+        self.weights = np.lib.stride_tricks.as_strided(
+            self.replica, (grid.n_local_workers, weights.size), (0, weights.itemsize)
+        )
+        self.checkpoint_weights = weights[None].copy()
+        self.several_nodes = grid.n_nodes > 1
+        self.several_ranks = grid.node.size > 1
         self.compiled = rows is not None
         self.window = mpi.SharedArray(grid.node, weights.shape, weights.dtype)
-        self._spread(weights)
-        if self.compiled:
-            hot, turns = self._hot(rows)
-            self.share = self.base, self.window.array, hot, turns, chunk
+        self._set_all(weights)
+        if rows is not None:
+            self.exchange_args = self._exchange_args(rows)
 
-    def _hot(self, X):
-        """Return the weights to fold after every chunk, and the turns of slices."""
-        if not isinstance(X, Csr):
-            return np.empty(0, np.int64), np.array([0, 1])
-        counts = np.bincount(X.indices, minlength=X.width)
-        chunks = (X.indptr.size - 1) / (self.chunk * self.plan.batch_size)
-        columns = np.flatnonzero(counts > OFTEN * chunks)
-        many = self.base.size // X.width
-        hot = (columns[:, None] * many + np.arange(many)).reshape(-1)
-        return hot, np.array([0, SLICES])
+    def _exchange_args(self, X: Matrix) -> HogwildExchange:
+        hot_weights, slices = np.empty(0, np.int64), 1
+        if isinstance(X, Csr):
+            entries = np.bincount(X.indices, minlength=X.width)
+            chunks = (X.indptr.size - 1) / (self.chunk * self.plan.batch_size)
+            columns = np.flatnonzero(entries > HOT_COLUMN_ENTRIES * chunks)
+            n_outputs = self.base.size // X.width
+            hot_weights = columns[:, None] * n_outputs + np.arange(n_outputs)
+            hot_weights, slices = hot_weights.reshape(-1), SLICES
+        return HogwildExchange(
+            base=self.base,
+            shared=self.window.array,
+            hot_weights=hot_weights,
+            slice_cursor=np.array([0, slices]),
+            chunk=self.chunk,
+        )
 
-    def push(self, update):
+    def pull(self) -> FloatArray:
+        return self.weights
+
+    def push(self, update: FloatArray) -> None:
         self.replica += update.sum(axis=0)
 
-    def descent(self, objective):
-        if not self.shared:
-            return objective.descend
+    def sgd_steps(self, objective: CompiledObjective) -> SgdSteps:
+        if not self.several_ranks:
+            return objective.sgd_steps
+        exchange, clock = self.exchange_args, self.allreduce.clock
+        slice_size = self.replica.size // exchange.slice_cursor[1]
+        exchanged = exchange.hot_weights.size + int(slice_size)  # weights a chunk
 
-        def folding(w, X, y, order, cuts, rates):
-            objective.descend(w, X, y, order, cuts, rates, self.share)
+        def steps(
+            w: FloatArray,
+            X: object,
+            y: FloatArray,
+            order: IntArray,
+            offsets: IntArray,
+            rates: FloatArray,
+        ) -> None:
+            objective.sgd_steps(w, X, y, order, offsets, rates, exchange)
             chunks = -(-len(rates) // self.chunk)
-            weights = self.share[2].size + self.replica.size // self.share[3][1]
-            self.total.clock.bytes_sent += chunks * weights * self.replica.itemsize
+            clock.count_exchanges(0.0, chunks * exchanged * self.replica.itemsize)
 
-        return folding
+        return steps
 
-    def next(self, step):
+    def next_sync(self, step: float) -> float:
         due = math.inf
-        if self.nodes > 1 and step < math.inf:
-            due = (step // self.every + 1) * self.every
-        if self.shared and not self.compiled and step < math.inf:
+        if self.several_nodes and step < math.inf:
+            due = (step // self.sync_every + 1) * self.sync_every
+        if self.several_ranks and not self.compiled and step < math.inf:
             due = min(due, (step // self.chunk + 1) * self.chunk)
         return due
 
-    def synchronize(self, step):
-        if self.nodes > 1 and step % self.every == 0:
-            self._spread(self.consensus(step))
+    def synchronize(self, step: int) -> bool:
+        if self.several_nodes and step % self.sync_every == 0:
+            self._set_all(self.consensus(step))
             return True
-        if self.shared and not self.compiled and step % self.chunk == 0:
-            self.fold()
+        if self.several_ranks and not self.compiled and step % self.chunk == 0:
+            self.exchange_updates()
         return False
 
-    def fold(self, part=slice(None)):
-        """Add what this replica has to the shared vector, and take what others did."""
+    def exchange_updates(self, part: slice = slice(None)) -> None:
+        """Add this replica's changes to the shared vector, and read all others'."""
         shared = self.window.array[part]
         shared += self.replica[part] - self.base[part]
         self.base[part] = shared
         self.replica[part] = shared
-        self.total.clock.bytes_sent += shared.nbytes
+        self.allreduce.clock.count_exchanges(0.0, shared.nbytes)
 
-    def _fold_in_turn(self):
-        """Fold where all do it at once: a slice each at a time, to lose nothing."""
-        node, size = self.total.grid.node, self.replica.size
-        cuts = [size * k // node.size for k in range(node.size + 1)]
+    def _exchange_in_rounds(self) -> None:
+        """Exchange updates with one rank at a slice at a time, so that none is lost."""
+        node = self.allreduce.grid.node
+        slices = even_slices(self.replica.size, node.size)
         self.window.barrier()
-        for turn in range(node.rank, node.rank + node.size):
-            k = turn % node.size
-            self.fold(slice(cuts[k], cuts[k + 1]))
+        for round in range(node.rank, node.rank + node.size):
+            self.exchange_updates(slices[round % node.size])
             self.window.barrier()
 
-    def _spread(self, weights):
+    def _set_all(self, weights: FloatArray) -> None:
         """Go on from given weights, the same on all ranks; collective."""
-        self.window.array[...] = self.base[...] = self.replica[...] = weights
+        self.window.array[...] = weights
+        self.base[...] = self.replica[...] = weights
         self.window.barrier()
 
-    def consensus(self, step):
+    def consensus(self, step: int) -> FloatArray:
         vector = self.replica.copy()
-        if self.shared:
-            self._fold_in_turn()
-            vector[...] = self.base[...] = self.replica[...] = self.window.array
+        if self.several_ranks:
+            self._exchange_in_rounds()
+            shared = self.window.array
+            vector[...] = self.base[...] = self.replica[...] = shared
             self.window.barrier()
-        if self.nodes > 1:
-            grid = self.total.grid
+        if self.several_nodes:
+            grid = self.allreduce.grid
             rows = self.plan.sizes.astype(vector.dtype)
-            mine = vector * rows[grid.first : grid.last, None]
-            vector = self.total(mine) / rows.sum()
-        check_finite(
-            self.total.squared_norm(vector), step - 1, self.plan.steps, "model"
-        )
+            weighted = vector * rows[grid.first : grid.last, None]
+            vector = self.allreduce(weighted) / rows.sum()
+        norm = self.allreduce.squared_norm(vector)
+        check_finite(norm, step - 1, self.plan.steps, "model")
         return vector
 
-    def replicated_arrays(self):
-        self.kept[...] = self.consensus(0)
-        return {"weights": self.kept}
+    def replicated_arrays(self) -> dict[str, Array]:
+        self.checkpoint_weights[...] = self.consensus(0)
+        return {"weights": self.checkpoint_weights}
 
-    def restore(self, step):
-        self._spread(self.kept[0])
+    def restore(self, step: int) -> None:
+        self._set_all(self.checkpoint_weights[0])
 
-    def free(self):
+    def free(self) -> None:
         self.window.free()

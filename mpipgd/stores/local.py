@@ -1,127 +1,184 @@
-"""A replica a worker: averaged when due, or pulled to a centre."""
+"""Local SGD: a replica of the weights for each worker, averaged when it is due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import check_finite
-from ..transforms.optimizers import flatten
-from .base import SharedWeights
+from ..transforms.base import flatten
+from .base import Store
+
+if TYPE_CHECKING:
+    from ..array_types import Array, FloatArray
+    from ..comm.base import Allreduce
+    from ..plan.base import Plan
+    from ..transforms.base import Transform
+
+SyncSchedule = Callable[[float], float]  # step -> step of the next synchronization
 
 
-class LocalSgd(SharedWeights):
-    """A replica a worker, averaged when due, weighted by the rows since the last time.
+class LocalSgd(Store):
+    """A replica for each worker; averages weighted by the rows since the last one.
 
-    m = Σ_k n_k w_k / Σ_k n_k. `due(step)` names the next averaging after a step.
-    Source: McDonald et al. 2010, §3 (iterative parameter mixing); averaged once, at
-    the end, it is Zinkevich et al. 2010, algorithm 3.
+    m = Σ_k n_k w_k / Σ_k n_k, when `sync_schedule` says so. Source: McDonald et al.
+    2010, §3 (iterative parameter mixing); averaged once, at the end, it is Zinkevich et
+    al. 2010, algorithm 3.
 
-    `outer` is an optimizer whose step from the last common model a, with the gradient
-    a - m, gives the next one; without it that is m. With momentum it is SlowMo (Wang
-    et al. 2020, algorithm 1) and block momentum (Chen & Huo 2016), with Nesterov's
-    DiLoCo (Douillard et al. 2023, algorithm 1). It starts after step `since`.
+    With an `outer` optimizer the next common model is its step from the last one, a,
+    with the gradient a - m; without it, it is m. With momentum this is SlowMo (Wang et
+    al. 2020, algorithm 1) and block momentum (Chen & Huo 2016), with Nesterov's DiLoCo
+    (Douillard et al. 2023, algorithm 1). It is used after step `outer_from`.
+
+    keep_pre_average: keep the replicas from before each average for `replicas`.
     """
 
     per_worker = independent = True
 
-    def __init__(self, weights, total, plan, due, *, outer=None, since=0, kept=False):
-        self.weights = np.repeat(weights[None], total.grid.n_local_workers, axis=0)
-        self.total, self.plan, self.next = total, plan, due
-        self.met = 0  # the step of the last averaging
-        self.parted = self.weights.copy() if kept else None  # as they were before it
-        self.outer, self.since = outer, since
+    def __init__(
+        self,
+        weights: FloatArray,
+        allreduce: Allreduce,
+        plan: Plan,
+        sync_schedule: SyncSchedule,
+        *,
+        outer: Transform | None = None,
+        outer_from: int = 0,
+        keep_pre_average: bool = False,
+    ) -> None:
+        n_local_workers = allreduce.grid.n_local_workers
+        self.weights = np.repeat(weights[None], n_local_workers, axis=0)
+        self.allreduce, self.plan, self.sync_schedule = allreduce, plan, sync_schedule
+        self.last_sync = 0  # step of the last average
+        self.pre_average = self.weights.copy() if keep_pre_average else None
+        self.outer, self.outer_from = outer, outer_from
         if outer:
-            self.anchor = weights[None].copy()
-            self.state = outer.init(self.anchor)
+            self.anchor = weights[None].copy()  # the last common model
+            self.outer_state = outer.init(self.anchor)
 
-    def synchronize(self, step):
-        if self.next(self.met) != step:
+    def pull(self) -> FloatArray:
+        return self.weights
+
+    def push(self, update: FloatArray) -> None:
+        self.weights += update
+
+    def next_sync(self, step: float) -> float:
+        return self.sync_schedule(step)
+
+    def synchronize(self, step: int) -> bool:
+        if self.next_sync(self.last_sync) != step:
             return False
-        if self.parted is not None:
-            self.parted[...] = self.weights
-        self.meet(step)
-        self.met = step
+        if self.pre_average is not None:
+            self.pre_average[...] = self.weights
+        self.average(step)
+        self.last_sync = step
         return True
 
-    def meet(self, step):
+    def average(self, step: int) -> None:
         """Replace every replica by the next common model; collective."""
-        mean = self.mean(step)
+        model = self.mean(step)
         if self.outer:
-            if step > self.since:
+            if step > self.outer_from:
                 update, _ = self.outer.update(
-                    self.anchor - mean, self.state, self.anchor
+                    self.anchor - model, self.outer_state, self.anchor
                 )
-                mean = (self.anchor + update)[0]
-            self.anchor[...] = mean
-        self.weights[...] = mean
+                model = (self.anchor + update)[0]
+            self.anchor[...] = model
+        self.weights[...] = model
 
-    def mean(self, step):
+    def mean(self, step: int) -> FloatArray:
         """Return the weighted mean (size,) of the replicas; collective."""
-        grid = self.total.grid
-        rows = self.plan.rows_consumed(self.met, step)
+        grid = self.allreduce.grid
+        rows = self.plan.rows_consumed(self.last_sync, step)
         rows //= max(1, np.gcd.reduce(rows))  # equal workers: a plain mean, exactly
-        mine = rows[grid.first : grid.last, None].astype(self.weights.dtype)
-        mean = self.total(self.weights * mine) / self.weights.dtype.type(rows.sum())
-        check_finite(self.total.squared_norm(mean), step - 1, self.plan.steps, "model")
+        local_rows = rows[grid.first : grid.last, None].astype(self.weights.dtype)
+        mean = self.allreduce(self.weights * local_rows)
+        mean = mean / self.weights.dtype.type(rows.sum())
+        norm = self.allreduce.squared_norm(mean)
+        check_finite(norm, step - 1, self.plan.steps, "model")
         return mean
 
-    def consensus(self, step):
-        return self.weights[0].copy() if step == self.met else self.mean(step)
+    def consensus(self, step: int) -> FloatArray:
+        return self.weights[0].copy() if step == self.last_sync else self.mean(step)
 
-    def replicas(self, step):
-        before = step == self.met and self.parted is not None
-        return self.parted if before else self.weights
+    def replicas(self, step: int) -> FloatArray:
+        if step == self.last_sync and self.pre_average is not None:
+            return self.pre_average
+        return self.weights
 
-    def finalize(self, step):
+    def finalize(self, step: int) -> None:
         self.weights[...] = self.consensus(step)
-        self.met = step
+        self.last_sync = step
 
-    def worker_arrays(self):
+    def worker_arrays(self) -> dict[str, Array]:
         return {"weights": self.weights}
 
-    def replicated_arrays(self):
+    def replicated_arrays(self) -> dict[str, Array]:
         if not self.outer:
             return {}
-        return {f"outer/{k}": array for k, array in flatten(self.state).items()} | {
+        state = flatten(self.outer_state)
+        return {f"outer/{key}": array for key, array in state.items()} | {
             "anchor": self.anchor
         }
 
-    def restore(self, step):
-        self.met = 0
-        while (due := self.next(self.met)) <= step:
-            self.met = due
+    def restore(self, step: int) -> None:
+        self.last_sync = 0
+        while (next_sync := self.next_sync(self.last_sync)) <= step:
+            self.last_sync = int(next_sync)
 
 
 class ElasticAveraging(LocalSgd):
-    """Replicas and a centre that pull at each other when due.
+    """Replicas and a center that are pulled towards each other when it is due.
 
-    c <- (1-β) c + β m,  w_k <- (1-α) w_k + α c,  with m the mean as in `Replicas` and
-    β = min(1, W α). The centre moves first, and it is the model of the run; with α = 1
-    this is plain averaging. Source: EASGD, Zhang, Choromanska & LeCun 2015, §3, whose
-    replicas are pulled by the centre from before the move.
+    c <- (1-β) c + β m,  w_k <- (1-α) w_k + α c,  with m the mean as in `LocalSgd`, α =
+    `pull` and β = min(1, W α). The center moves first, and it is the model of the run;
+    with α = 1 this is plain averaging. Source: EASGD, Zhang, Choromanska & LeCun 2015,
+    §3, where the replicas are pulled towards the center from before its move.
     """
 
-    def __init__(self, weights, total, plan, due, *, pull, kept=False):
-        super().__init__(weights, total, plan, due, kept=kept)
-        self.centre = weights[None].copy()
-        self.pull_of_one = weights.dtype.type(pull)
-        self.pull_of_all = weights.dtype.type(min(1.0, plan.workers * pull))
+    def __init__(
+        self,
+        weights: FloatArray,
+        allreduce: Allreduce,
+        plan: Plan,
+        sync_schedule: SyncSchedule,
+        *,
+        pull: float,
+        keep_pre_average: bool = False,
+    ) -> None:
+        super().__init__(
+            weights,
+            allreduce,
+            plan,
+            sync_schedule,
+            keep_pre_average=keep_pre_average,
+        )
+        self.center = weights[None].copy()
+        self.replica_pull = weights.dtype.type(pull)
+        self.center_pull = weights.dtype.type(min(1.0, plan.workers * pull))
 
-    def meet(self, step):
-        self.centre[...] = self._moved(step)
-        a = self.pull_of_one
+    def average(self, step: int) -> None:
+        self.center[...] = self._moved_center(step)
+        a = self.replica_pull
         self.weights *= 1 - a
-        self.weights += a * self.centre
+        self.weights += a * self.center
 
-    def _moved(self, step):
-        b = self.pull_of_all
-        return (1 - b) * self.centre[0] + b * self.mean(step)
+    def _moved_center(self, step: int) -> FloatArray:
+        b = self.center_pull
+        moved: FloatArray = (1 - b) * self.center[0] + b * self.mean(step)
+        return moved
 
-    def consensus(self, step):
-        return self.centre[0].copy() if step == self.met else self._moved(step)
+    def consensus(self, step: int) -> FloatArray:
+        if step == self.last_sync:
+            return self.center[0].copy()
+        return self._moved_center(step)
 
-    def finalize(self, step):
-        self.centre[...] = self.consensus(step)
-        self.weights[...] = self.centre
-        self.met = step
+    def finalize(self, step: int) -> None:
+        self.center[...] = self.consensus(step)
+        self.weights[...] = self.center
+        self.last_sync = step
 
-    def replicated_arrays(self):
-        return {"centre": self.centre}
+    def replicated_arrays(self) -> dict[str, Array]:
+        return {"centre": self.center}

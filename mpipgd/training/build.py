@@ -1,122 +1,258 @@
-"""From options to the parts of the loop: schedule, optimizer, strategy, store."""
+"""From options to what the loop runs: schedule, optimizer, strategy, stepper."""
+
+from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
-from ..comm.allreduce import make_allreduce
+from ..comm.allreduce import SharedMemoryAllreduce, make_allreduce
+from ..comm.reduce_scatter import PostedNorms
 from ..data.load import SplitRows
 from ..data.matrix import Csr
+from ..data.out_of_core import StreamedRows
 from ..errors import UsageError
 from ..plan.batches import Batches
 from ..plan.streamed_batches import StreamedBatches
+from ..stores.base import SharedWeights, Store
 from ..stores.strategies import STRATEGIES, StrategyInputs
 from ..transforms import schedules
-from ..transforms.optimizers import OPTIMIZERS, chain, clip_norm, clip_weights, decay
+from ..transforms.base import chain
+from ..transforms.optimizers import OPTIMIZERS, clip_norm, clip_weights, decay
+from .full_batch import LbfgsStepper
 from .fused_sync import FusedSyncStepper, can_fuse_sync
+from .steppers import FusedLocalStepper, GenericStepper
+
+if TYPE_CHECKING:
+    from ..array_types import FloatArray
+    from ..comm.base import Allreduce
+    from ..comm.topology import Grid
+    from ..config.options import TrainConfig
+    from ..objectives.base import CompiledObjective, Objective
+    from ..plan.base import Plan
+    from ..reporting.timing import Clock
+    from ..transforms.base import Transform
+    from .base import Stepper
+
+Rows: TypeAlias = SplitRows | StreamedRows
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class TrainingComponents:
-    """What one rank needs to descend; `free` it, together, in the end."""
+    """What one rank needs to train; `free` it on all ranks together.
+
+    steps      updates of the whole run
+    schedule   step -> learning rate
+    allreduce  the sum over the workers
+    norms      what a sharded sum posts, or None
+    """
 
     steps: int
-    rate: Any
-    gradient: Any
-    transform: Any
-    store: Any
-    descend: Any
-    total: Any
-    warm_up: Any  # compile, or load, what the run will call
-    whole: Any  # the first step from one on at which the descent may be interrupted
-    solver: Any = None  # that takes all rows at once, instead of the transform
+    schedule: schedules.Schedule | None
+    stepper: Stepper
+    store: Store
+    allreduce: Allreduce
+    norms: PostedNorms | None = None
 
-    def free(self):
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step; 1 for L-BFGS, which has none."""
+        return 1.0 if self.schedule is None else self.schedule(step)
+
+    def free(self) -> None:
         """Free what the ranks share; collective."""
         self.store.free()
-        self.total.free()
+        self.allreduce.free()
+        if self.norms is not None:
+            self.norms.free()
 
 
-def build_training(options, grid, plan, objective, train, clock):
-    """Build the parts of the loop that `options` name, for this rank's `train` rows."""
+def build_training(
+    options: TrainConfig,
+    grid: Grid,
+    plan: Plan,
+    objective: Objective,
+    rows: Rows,
+    clock: Clock,
+    *,
+    fuse_steps: bool = True,
+) -> TrainingComponents:
+    """Build what the options name, for this rank's training `rows`; collective.
+
+    Where it is possible, and `fuse_steps` allows it, many steps are taken in one
+    compiled call; this is the one place that chooses. Raises UsageError on all ranks
+    where the options do not fit the run.
+    """
     steps = plan.steps * options.epochs
     by_count = options.strategy == "average" and not options.sync_every
     if by_count and options.n_sync > max(1, steps):
-        found = f"--n-sync {options.n_sync}: the run has {steps} steps"
-        raise UsageError(found, agreed=True)
-    rate = build_schedule(options, plan, objective)
-    vectors = build_allreduce(options, grid, objective, clock)
-    weights = objective.init(np.random.default_rng([options.seed, 0]))
-    part = vectors.slice if vectors.sharded else slice(None)
-    descent = build_optimizer(options, objective, rate, part)
-    fast = is_plain_sgd(options) and objective.compiled
-    if options.average_from is not None and isinstance(train.X, Csr):
-        fast = fast and objective.supports_sparse_averaging
-    args = options, grid, plan, steps, weights, descent, vectors, fast, train
-    with contextlib.ExitStack() as stack:
-        stack.callback(vectors.free)  # where the recipe refuses
-        transform, store = STRATEGIES[options.strategy](StrategyInputs(*args))
-        stack.pop_all()
-    batches = build_batches(objective, plan, train, grid, clock, vectors)
-    taken = store.descent(objective) if fast and batches.interruptible else None
-    descend = taken and fused_stepper(batches, rate, taken)
-    march = fast and can_fuse_sync(options, batches, objective, vectors, train)
-    if march:
-        descend = FusedSyncStepper(batches, vectors, rate)
-        transform = descend.counted(transform)
-    if taken and isinstance(train, SplitRows):
-        batches.steps_per_call = objective.steps_per_call(train.X, plan.batch_size)
-    warm = partial(warm_up, objective, train, taken, descend if march else None)
-    parts = batches, transform, store, descend, vectors, warm, batches.whole
-    return TrainingComponents(steps, rate, *parts)
+        raise UsageError(
+            f"--n-sync {options.n_sync}: the run has {steps} steps", agreed=True
+        )
+    schedule = build_schedule(options, plan)
+    fusible = fuse_steps and is_plain_sgd(options) and objective.compiled
+    if options.average_from is not None and isinstance(rows.X, Csr):
+        fusible = fusible and objective.supports_sparse_averaging
+    allreduce = build_allreduce(options, grid, objective, clock)
+    with contextlib.ExitStack() as on_error:
+        on_error.callback(allreduce.free)
+        norms = None
+        if allreduce.sharded:
+            norms = PostedNorms(grid.node)
+            on_error.callback(norms.free)
+        transform, store = STRATEGIES[options.strategy](
+            StrategyInputs(
+                options=options,
+                grid=grid,
+                plan=plan,
+                steps=steps,
+                weights=objective.init(np.random.default_rng([options.seed, 0])),
+                optimizer=build_optimizer(
+                    options, objective, schedule, allreduce.slice
+                ),
+                allreduce=allreduce,
+                norms=norms,
+                compiled=fusible,
+                rows=rows.X,
+            )
+        )
+        on_error.pop_all()
+    stepper = _choose_stepper(
+        options,
+        grid,
+        plan,
+        objective,
+        rows,
+        clock,
+        fusible=fusible,
+        schedule=schedule,
+        allreduce=allreduce,
+        transform=transform,
+        store=store,
+    )
+    return TrainingComponents(
+        steps=steps,
+        schedule=schedule,
+        stepper=stepper,
+        store=store,
+        allreduce=allreduce,
+        norms=norms,
+    )
 
 
-def build_batches(objective, plan, train, grid, clock, vectors):
-    """Return the gradients over the hosted workers' batches, from memory or disk."""
-    sums = vectors.rows if vectors.sharded else None
-    workers = range(grid.first, grid.last)
-    if isinstance(train, SplitRows):
-        batches = Batches(objective, plan, train, workers, sums=sums)
-        if vectors.pieces and hasattr(objective, "layer_offsets"):
-            batches.tell(vectors.pieces.on_gradient_ready)
-        return batches
-    return StreamedBatches(objective, plan, train, workers, clock=clock, sums=sums)
+def _choose_stepper(
+    options: TrainConfig,
+    grid: Grid,
+    plan: Plan,
+    objective: Objective,
+    rows: Rows,
+    clock: Clock,
+    *,
+    fusible: bool,
+    schedule: schedules.Schedule,
+    allreduce: Allreduce,
+    transform: Transform,
+    store: Store,
+) -> Stepper:
+    """Return the fastest stepper that can take the steps of this run."""
+    kernel = None
+    compiled_objective = cast("CompiledObjective", objective)  # where `fusible`
+    if fusible:
+        kernel = store.sgd_steps(compiled_objective)
+    batches: Batches | StreamedBatches
+    if isinstance(rows, StreamedRows):
+        batches = StreamedBatches(
+            objective,
+            plan,
+            rows,
+            grid.local_workers,
+            clock=clock,
+            out=allreduce.gradient_buffer,
+        )
+    else:
+        on_ready = None
+        if allreduce.overlap is not None and objective.layer_offsets:
+            on_ready = allreduce.overlap.on_gradient_ready
+        steps_per_call = 0
+        if kernel is not None:
+            steps_per_call = compiled_objective.steps_per_call(rows.X, plan.batch_size)
+        batches = Batches(
+            objective,
+            plan,
+            rows,
+            grid.local_workers,
+            out=allreduce.gradient_buffer,
+            on_ready=on_ready,
+            steps_per_call=steps_per_call,
+        )
+    if fusible and can_fuse_sync(options, batches, objective, allreduce, rows):
+        return FusedSyncStepper(
+            cast(Batches, batches),
+            transform,
+            store,
+            compiled_objective,
+            rows,
+            schedule=schedule,
+            allreduce=cast(SharedMemoryAllreduce, allreduce),
+        )
+    if kernel is not None and batches.fusible:
+        return FusedLocalStepper(
+            batches,
+            transform,
+            store,
+            objective,
+            rows,
+            schedule=schedule,
+            kernel=kernel,
+        )
+    return GenericStepper(batches, transform, store, objective, rows)
 
 
-def build_allreduce(options, grid, objective, clock):
-    """Return the sum over the workers; in slices where all can be done on slices."""
-    whole = options.clip_norm or options.many or options.average_from is not None
-    vectors = make_allreduce(
+def build_full_batch(
+    options: TrainConfig,
+    grid: Grid,
+    plan: Plan,
+    objective: Objective,
+    rows: Rows,
+    clock: Clock,
+    weights: FloatArray,
+) -> TrainingComponents:
+    """Build training by L-BFGS, from weights that are the same on all ranks."""
+    allreduce = make_allreduce(
+        grid, clock, objective.size, objective.dtype, compiled=objective.compiled
+    )
+    return TrainingComponents(
+        steps=plan.steps * options.epochs,
+        schedule=None,
+        stepper=LbfgsStepper(objective, rows, plan, allreduce),
+        store=SharedWeights(weights),
+        allreduce=allreduce,
+    )
+
+
+def build_allreduce(
+    options: TrainConfig, grid: Grid, objective: Objective, clock: Clock
+) -> Allreduce:
+    """Return the sum over the workers; sharded where all work can be done on slices."""
+    needs_whole_vector = (
+        options.clip_norm or options.many or options.average_from is not None
+    )
+    return make_allreduce(
         grid,
         clock,
         objective.size,
         objective.dtype,
         reduction=options.reduction,
         compiled=objective.compiled,
-        apart=options.strategy == "sync" and not whole,
+        sharded=options.strategy == "sync" and not needs_whole_vector,
+        n_models=objective.n_models,
     )
-    vectors.columns = len(objective.configs) if options.many else 1
-    return vectors
 
 
-def warm_up(objective, train, taken=None, march=None):
-    """Call the compiled passes of a run on no rows."""
-    if march:
-        march.warm_up()
-    objective.warm_up(train.X, train.y)
-    if getattr(train, "stored", None):
-        w = np.zeros(objective.size, objective.dtype)
-        objective.gradient(w, train.stored, train.y, None, np.empty_like(w))
-    if taken:
-        w, none = np.zeros(objective.size, objective.dtype), np.empty(0, np.int64)
-        taken(w, train.X, train.y, none, np.zeros(1, np.int64), np.empty(0))
-
-
-def build_schedule(options, plan, objective):
+def build_schedule(options: TrainConfig, plan: Plan) -> schedules.Schedule:
     """Return the schedule step -> learning rate."""
+    assert options.workers is not None  # set from the number of ranks before
     return schedules.make_schedule(
         options.schedule,
         lr=options.lr,
@@ -132,38 +268,34 @@ def build_schedule(options, plan, objective):
     )
 
 
-def build_optimizer(options, objective, rate, part):
-    """Return the transform mean gradient -> update, with its penalties and clips.
+def build_optimizer(
+    options: TrainConfig,
+    objective: Objective,
+    schedule: schedules.Schedule,
+    part: slice,
+) -> Transform:
+    """Return the transform mean gradient -> update, with penalties and clipping.
 
-    `part`: the slice of the vectors that it will see.
+    part: the slice of the weights that it will work on.
     """
-    descent, factors = OPTIMIZERS[options.optimizer], None
-    if options.many:
-        factors = objective.lr_factors(options.lr)
-        factors = factors if factors is None else factors[part]
-    alpha, beta = (
-        None if each is None else each[part]
-        for each in (objective.l2_weights, objective.l1_weights)
-    )
+
+    def sliced(values: FloatArray | None) -> FloatArray | None:
+        return None if values is None else values[part]
+
     return chain(
-        decay(alpha),
-        *([clip_norm(options.clip_norm)] if options.clip_norm else []),
-        descent(rate, momentum=options.momentum, l1=beta, factors=factors),
-        *([clip_weights(options.clip_weights)] if options.clip_weights else []),
+        decay(sliced(objective.l2_weights)),
+        clip_norm(options.clip_norm or None),
+        OPTIMIZERS[options.optimizer](
+            schedule,
+            momentum=options.momentum,
+            l1_weights=sliced(objective.l1_weights),
+            lr_factors=sliced(objective.lr_factors(options.lr)),
+        ),
+        clip_weights(options.clip_weights or None),
     )
 
 
-def is_plain_sgd(options):
-    """Say whether an update is nothing but -lr times the penalised gradient."""
+def is_plain_sgd(options: TrainConfig) -> bool:
+    """Whether an update is -lr times the penalised gradient, and nothing else."""
     clipped = options.clip_norm or options.clip_weights
     return options.optimizer == "sgd" and not clipped and options.kernels != "numpy"
-
-
-def fused_stepper(batches, rate, taken):
-    """Return descend(weights, step, until): a compiled pass at the rates due."""
-
-    def descend(weights, step, until):
-        rates = np.asarray(rate(np.arange(step, until)), dtype=np.float64)
-        batches.descend(weights, step, until, rates, taken)
-
-    return descend

@@ -1,40 +1,57 @@
-"""What happens beside the descent: agree, log, save, stop; evaluate is in `scores`.
+"""What happens between steps: agreement, logging, checkpoints; see `base.Callback`.
 
-A hook names the `next` step at which it wants to be called, the same on all ranks,
-and may answer with the reason for a stop.
+Evaluation is in `evaluation`.
 """
+
+from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..comm import environment, mpi
 from ..errors import StopRequested, check_finite
-from ..transforms.optimizers import flatten
+from ..transforms.base import flatten
 from . import checkpoint
 from .evaluation import SWITCH_TO_LBFGS
+
+if TYPE_CHECKING:
+    from ..array_types import Array
+    from ..comm.topology import Grid
+    from ..config.options import TrainConfig
+    from ..data.load import Dataset
+    from ..objectives.base import Objective
+    from ..plan.base import Plan
+    from ..reporting.console import Console, NullConsole
+    from ..reporting.run_folder import NullRunFolder, RunFolder
+    from ..reporting.timing import Clock
+    from ..transforms.base import State
+    from .base import Callback
+    from .build import TrainingComponents
+    from .evaluation import Evaluator
+    from .watchdog import Watchdog
 
 POLL_SECONDS = 0.02
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What the hooks of a run look at; journal and console are silent but on rank 0."""
+    """What callbacks may read. Run folder and console are null objects but on rank 0."""
 
-    options: Any
-    grid: Any
-    plan: Any
-    objective: Any
-    data: Any  # Dataset
-    parts: Any  # Assembly
-    clock: Any
-    journal: Any
-    console: Any
+    options: TrainConfig
+    grid: Grid
+    plan: Plan
+    objective: Objective
+    data: Dataset
+    components: TrainingComponents
+    clock: Clock
+    run_folder: RunFolder | NullRunFolder
+    console: Console | NullConsole
     config_text: str
 
-    def position(self, event, step):
+    def record(self, event: str, step: int) -> dict[str, Any]:
         """Return the fields that every line of the metrics has."""
         return {
             "event": event,
@@ -46,36 +63,38 @@ class RunContext:
 
 
 class CallbackList:
-    """Several hooks as one; `reason` is why they stopped the run.
+    """Several callbacks as one.
 
-    Whatever the reason, a checkpoint is made first, so that the run can go on.
+    Whatever the reason to stop, a checkpoint is made first, so that the run can go on.
+    Raises StopRequested on all ranks where the reason is a signal.
     """
 
-    def __init__(self, scene, save, *hooks):
-        self.scene, self.save, self.hooks = scene, save, hooks
-        self.reason = None
+    def __init__(
+        self, context: RunContext, save: CheckpointCallback, *callbacks: Callback
+    ) -> None:
+        self.context, self.save, self.callbacks = context, save, callbacks
 
-    def next(self, step):
-        """Return the first step after this one at which a hook is due."""
-        return min(hook.next(step) for hook in self.hooks)
+    def next(self, step: int) -> float:
+        return min(callback.next(step) for callback in self.callbacks)
 
-    def __call__(self, step, state):
-        due = [hook for hook in self.hooks if hook.next(step - 1) == step]
-        for hook in due:
-            self.reason = hook(step, state) or self.reason
-            if self.reason == SWITCH_TO_LBFGS:
-                return SWITCH_TO_LBFGS
-        if self.reason:
-            self._leave(step, state)
-        return self.reason
+    def __call__(self, step: int, state: State) -> str | None:
+        reason = None
+        for callback in self.callbacks:
+            if callback.next(step - 1) == step:
+                reason = callback(step, state) or reason
+                if reason == SWITCH_TO_LBFGS:
+                    return reason
+        if reason is not None:
+            self._stop(step, state, reason)
+        return reason
 
-    def _leave(self, step, state):
-        if self.save.at != step:
+    def _stop(self, step: int, state: State, reason: str) -> None:
+        if self.save.last_saved_step != step:
             self.save.save(step, state)
-        record = self.scene.position("stop", step) | {"reason": self.reason}
-        self.scene.journal.metric(record)
-        if self.reason == "signal":
-            folder = self.scene.options.run
+        record = self.context.record("stop", step) | {"reason": reason}
+        self.context.run_folder.metric(record)
+        if reason == "signal":
+            folder = self.context.options.run
             raise StopRequested(
                 f"stopped on request after step {step:,}; go on with --resume {folder}",
                 agreed=True,
@@ -85,110 +104,116 @@ class CallbackList:
 class StopCheck:
     """Agree, every few milliseconds, on signals, the time limit and divergence.
 
-    How many steps that is the ranks agree on too, by the slowest one's time.
+    How many steps that is the ranks agree on, too, by the time of the slowest one.
     """
 
-    def __init__(self, scene, watchdog, *, step=0):
-        self.scene, self.watchdog = scene, watchdog
-        self.step, self.every = step, 1
-        self.polled = 0.0  # by the training clock
+    def __init__(self, context: RunContext, watchdog: Watchdog, *, step: int) -> None:
+        self.context, self.watchdog = context, watchdog
+        self.last_check, self.interval = step, 1
+        self.checked_at = 0.0  # by the training clock
 
-    def next(self, step):
-        """Return the step of the next agreement."""
-        due = self.scene.parts.whole(self.step + self.every)
+    def next(self, step: int) -> float:
+        stepper = self.context.components.stepper
+        due = stepper.next_boundary(self.last_check + self.interval)
         return due if step < due else math.inf
 
-    def __call__(self, step, state):
-        scene, limit = self.scene, self.scene.options.time_limit
-        elapsed = scene.clock.now() - self.polled
-        late = limit is not None and scene.clock.now() >= limit
-        squares = map(scene.parts.total.squared_norm, scene.parts.store.pull())
-        lost = not np.isfinite(sum(squares))
-        signal, late, lost, elapsed = mpi.allreduce_max(
-            scene.grid.comm, [len(environment.stop_signals), late, lost, elapsed]
+    def __call__(self, step: int, state: State) -> str | None:
+        context, limit = self.context, self.context.options.time_limit
+        components = context.components
+        elapsed = context.clock.now() - self.checked_at
+        late = limit is not None and context.clock.now() >= limit
+        norms = map(components.allreduce.squared_norm, components.store.pull())
+        diverged = not np.isfinite(sum(norms))
+        signals, late, diverged, elapsed = mpi.allreduce_max(
+            context.grid.comm,
+            [len(environment.stop_signals), late, diverged, elapsed],
         )
-        check_finite(math.nan if lost else 0.0, step - 1, scene.plan.steps, "model")
+        norm = math.nan if diverged else 0.0
+        check_finite(norm, step - 1, context.plan.steps, "model")
         self.watchdog.heartbeat(step)
-        scene.console.progress(step)
-        scene.journal.progress(scene.position, step, scene.parts.steps)
-        self.step = step
-        self.every = max(
-            1, self.every * 2 if elapsed < POLL_SECONDS else self.every // 2
+        context.console.progress(step)
+        context.run_folder.progress(context.record, step, components.steps)
+        self.last_check = step
+        self.interval = max(
+            1, self.interval * 2 if elapsed < POLL_SECONDS else self.interval // 2
         )
-        self.polled = scene.clock.now()
-        return "signal" if signal else "time limit" if late else None
+        self.checked_at = context.clock.now()
+        return "signal" if signals else "time limit" if late else None
 
 
 class CheckpointCallback:
-    """A checkpoint every so many epochs or steps; the newest two and the best stay."""
+    """A checkpoint every so many epochs or steps; the newest two and the best stay.
 
-    def __init__(self, scene, evaluate):
-        self.scene, self.evaluate = scene, evaluate
-        every = scene.options.checkpoint_every
-        in_steps = every.endswith("s")
-        unit = 1 if in_steps else scene.plan.steps
-        self.every = int(every.removesuffix("s")) * unit
-        self.at = -1  # the step of the last checkpoint
+    last_saved_step: the step of the checkpoint that the run goes on from, or -1.
+    """
 
-    def next(self, step):
-        """Return the step of the next checkpoint, at the latest the last of the run."""
-        before = step // self.every * self.every
-        whole = self.scene.parts.whole
-        due = whole(before) if whole(before) > step else whole(before + self.every)
-        return min(due, self.scene.parts.steps)
+    def __init__(
+        self, context: RunContext, evaluator: Evaluator, *, last_saved_step: int = -1
+    ) -> None:
+        self.context, self.evaluator = context, evaluator
+        every = context.options.checkpoint_every
+        unit = 1 if every.endswith("s") else context.plan.steps
+        self.interval = int(every.removesuffix("s")) * unit
+        self.last_saved_step = last_saved_step
 
-    def __call__(self, step, state):
-        scene = self.scene
-        scene.journal.metric(scene.position("checkpoint", step))
+    def next(self, step: int) -> float:
+        components = self.context.components
+        boundary = components.stepper.next_boundary
+        multiple = step // self.interval * self.interval
+        due = boundary(multiple)
+        if due <= step:
+            due = boundary(multiple + self.interval)
+        return min(due, components.steps)
+
+    def __call__(self, step: int, state: State) -> None:
+        context = self.context
+        context.run_folder.metric(context.record("checkpoint", step))
         self.save(step, state)
 
-    def save(self, step, state):
+    def save(self, step: int, state: State) -> None:
         """Write the state after `step` updates; collective."""
-        scene = self.scene
-        with scene.clock.paused("checkpoint"):
-            arrays = checkpoint.collect(scene.grid, scene.parts.store, flatten(state))
-            with mpi.raise_collectively(scene.grid.comm):
-                if scene.journal.folder:
+        context = self.context
+        with context.clock.paused("checkpoint"):
+            arrays = checkpoint.collect(
+                context.grid, context.components.store, flatten(state)
+            )
+            with mpi.raise_collectively(context.grid.comm):
+                if context.run_folder.folder:
                     self._write(step, arrays)
-        self.at = step
+        self.last_saved_step = step
 
-    def _write(self, step, arrays):
-        scene, best = self.scene, self.evaluate.best
+    def _write(self, step: int, arrays: dict[str, Array]) -> None:
+        context, best = self.context, self.evaluator.best
         attributes = {
             "step": step,
-            "epoch": step // scene.plan.steps,
-            "workers": scene.grid.workers,
-            "config": scene.config_text,
-            "finishing": int(scene.parts.solver is not None),
-            "metrics_bytes": scene.journal.length(),
-            "seconds": scene.clock.now(),
-            "exchange": scene.clock.exchange,
-            "sent": scene.clock.bytes_sent,
-        } | {f"best_{key}": value for key, value in best.items()}
-        path = scene.journal.folder / "checkpoints" / checkpoint.name(step)
+            "epoch": step // context.plan.steps,
+            "workers": context.grid.workers,
+            "config": context.config_text,
+            # whether L-BFGS has taken over: the name in checkpoints
+            "finishing": int(context.components.stepper.full_batch),
+            "metrics_bytes": context.run_folder.length(),
+            "seconds": context.clock.now(),
+            "exchange": context.clock.exchange,
+            "sent": context.clock.bytes_sent,
+        } | {f"best_{key}": value for key, value in best._asdict().items()}
+        folder = context.run_folder.folder
+        assert folder is not None  # as on rank 0
+        path = folder / "checkpoints" / checkpoint.file_name(step)
         checkpoint.write(path, arrays, attributes)
-        checkpoint.tidy(scene.journal.folder, best["step"])
-
-    def resume(self, attributes):
-        """Go on with the clock and the best of a checkpoint."""
-        self.at = attributes["step"]
-        self.scene.clock.exchange = attributes["exchange"]
-        self.scene.clock.bytes_sent = attributes["sent"]
-        best = self.evaluate.best
-        best.update({key: attributes.get(f"best_{key}", best[key]) for key in best})
+        checkpoint.remove_old(folder, best.step)
 
 
 class SyncLogger:
-    """A line for each averaging, unless they come within 1 % of an epoch."""
+    """A line for each synchronization, unless they come within 1 % of an epoch."""
 
-    def __init__(self, scene):
-        self.scene = scene
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
 
-    def next(self, step):
-        """Return the step of the next averaging that is worth a line."""
-        due = self.scene.parts.store.next(step)
-        close = self.scene.parts.store.next(due) - due < self.scene.plan.steps / 100
-        return math.inf if close else due
+    def next(self, step: int) -> float:
+        store, steps_per_epoch = self.context.components.store, self.context.plan.steps
+        due = store.next_sync(step)
+        frequent = store.next_sync(due) - due < steps_per_epoch / 100
+        return math.inf if frequent else due
 
-    def __call__(self, step, state):
-        self.scene.journal.metric(self.scene.position("sync", step))
+    def __call__(self, step: int, state: State) -> None:
+        self.context.run_folder.metric(self.context.record("sync", step))

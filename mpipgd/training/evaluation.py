@@ -1,173 +1,243 @@
-"""Objective and score of the model there is, on all rows; early stopping."""
+"""Loss and score of the model, over all rows; early stopping."""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import reduce
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from ..comm.reduction_tree import tree_allreduce_objects
 from ..data.matrix import slice_rows
-from ..data.standardize import merge, moments
+from ..data.standardize import merge as merge_moments
+from ..data.standardize import moments
 from ..errors import UsageError, check_finite
 from ..reporting.timing import min_mean_max
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..array_types import Array, FloatArray
+    from ..comm.topology import Grid
+    from ..data.matrix import Matrix
+    from ..objectives.base import Objective
+    from ..transforms.base import State
+    from .build import Rows
+    from .callbacks import RunContext
+
 EVALUATION_ROWS = 4096  # evaluated at once
-SWITCH_TO_LBFGS = "stalled"  # the reason to go on in another way (--then)
-MIN_RELATIVE_GAIN = (
-    0.05  # of the objective: an epoch that brings less is the last before --then
-)
+SWITCH_TO_LBFGS = "stalled"  # the reason to go on with --then
+MIN_RELATIVE_GAIN = 0.05  # of the loss in an epoch; SGD that gains less has stalled
+
+
+class Best(NamedTuple):
+    """What early stopping remembers; in checkpoints, each with the prefix "best_".
+
+    loss: the lowest; score, step: the highest score and its step; stale: evaluations
+    since the loss fell; last: the loss of the last evaluation.
+    """
+
+    loss: float = math.inf
+    score: float = -math.inf
+    step: int = -1
+    stale: int = 0
+    last: float = math.inf
 
 
 class Evaluator:
-    """Objective and score of the consensus at the end of epochs; early stopping."""
+    """The callback that evaluates the consensus at the end of epochs, and may stop.
 
-    def __init__(self, scene):
-        self.scene = scene
-        self.every = scene.options.eval_every * scene.plan.steps
-        self.best = {"loss": math.inf, "score": -math.inf, "step": -1, "stale": 0}
-        self.best["last"] = math.inf  # the loss at the last evaluation
+    best, last_record: those of the run so far, where it goes on.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        *,
+        best: Best = Best(),
+        last_record: dict[str, Any] | None = None,
+    ) -> None:
+        self.context, self.best, self.last_record = context, best, last_record
+        self.interval = context.options.eval_every * context.plan.steps
         self.total_sum_of_squares = None
-        if scene.data.header.task == "regression":
-            self.total_sum_of_squares = _variation(
-                scene.grid, scene.data.test or scene.data.train
-            )
-        self.last = None  # the newest record
-        if scene.options.worker_scores and scene.parts.store.replicas(0) is None:
-            found = scene.options.strategy
+        if context.data.header.task == "regression":
+            rows = context.data.test or context.data.train
+            self.total_sum_of_squares = _total_sum_of_squares(context.grid, rows)
+        # L-BFGS, after a strategy whose workers have models, has one model
+        self.scores_workers = (
+            context.options.worker_scores and not context.components.stepper.full_batch
+        )
+        no_replicas = context.components.store.replicas(0) is None
+        if self.scores_workers and no_replicas:
+            strategy = context.options.strategy
             raise UsageError(
-                f"--worker-scores: the workers of {found} have no models of their own, "
-                "as those of average, oneshot, elastic and gossip have",
+                f"--worker-scores: the workers of {strategy} have no models of their "
+                "own, as those of average, oneshot, elastic and gossip have",
                 agreed=True,
             )
 
-    def next(self, step):
-        """Return the end of the next epoch to evaluate, or of the run."""
-        return min((step // self.every + 1) * self.every, self.scene.parts.steps)
+    def next(self, step: int) -> float:
+        next_evaluation = (step // self.interval + 1) * self.interval
+        return min(next_evaluation, self.context.components.steps)
 
-    def __call__(self, step, state):
+    def __call__(self, step: int, state: State) -> str | None:
         record = self.record(step)
-        self.scene.journal.metric(record)
-        self.scene.console.epoch(record)
-        self.last = record
-        check_finite(record["loss"], step - 1, self.scene.plan.steps, "loss")
-        return self._stop(record)
+        self.context.run_folder.metric(record)
+        self.context.console.epoch(record)
+        self.last_record = record
+        check_finite(record["loss"], step - 1, self.context.plan.steps, "loss")
+        return self._reason_to_stop(record)
 
-    def final_record(self, step):
+    def final_record(self, step: int) -> dict[str, Any]:
         """Return the record of the last step, and log it unless that was done."""
-        if self.last and self.last["step"] == step:
-            return self.last
+        if self.last_record and self.last_record["step"] == step:
+            return self.last_record
         record = self.record(step)
-        if self.next(step - 1) != step:  # where it is, it was logged before a resume
-            self.scene.journal.metric(record)
-        self.scene.console.epoch(record)
+        if self.next(step - 1) != step:  # else it was logged before the run was resumed
+            self.context.run_folder.metric(record)
+        self.context.console.epoch(record)
         return record
 
-    def record(self, step):
+    def record(self, step: int) -> dict[str, Any]:
         """Return the metrics after `step` updates; collective."""
-        scene = self.scene
-        with scene.clock.paused("evaluate"):
-            w = scene.parts.store.consensus(step)
-            penalty = scene.objective.penalty(w)
-            rows, loss, hits = _tally(scene, scene.data.train, w)
-            record = {"loss": loss / rows + penalty, "test_loss": None}
-            if scene.data.test:
-                rows, loss, hits = _tally(scene, scene.data.test, w)
-                record["test_loss"] = loss / rows + penalty
-            record["score"] = self._score(rows, hits)
-            if scene.options.many:
-                record = select_best(record, scene.objective.configs)
-            if scene.options.worker_scores:
-                record["worker_scores"] = self._of_workers(step)
-            record["lr"] = float(scene.parts.rate(max(0, step - 1)))
-        parts = scene.grid.comm.allgather(scene.clock.breakdown())
-        ends = {"bytes": scene.clock.bytes_sent, "time": min_mean_max(parts)}
-        return scene.position("epoch", step) | record | ends
+        context, objective = self.context, self.context.objective
+        components, data = context.components, context.data
+        with context.clock.paused("evaluate"):
+            w = components.store.consensus(step)
+            penalty = objective.penalty(w)
+            evaluation = evaluate(context.grid, objective, data.train, w)
+            record = {"loss": evaluation.loss + penalty, "test_loss": None}
+            if data.test:
+                evaluation = evaluate(context.grid, objective, data.test, w)
+                record["test_loss"] = evaluation.loss + penalty
+            record["score"] = self._score(evaluation)
+            if context.options.many:
+                record = select_best(record, objective.configs)
+            if self.scores_workers:
+                record["worker_scores"] = self._worker_scores(step)
+            record["lr"] = components.learning_rate(max(0, step - 1))
+        breakdowns = context.grid.comm.allgather(context.clock.breakdown())
+        exchange = {
+            "bytes": context.clock.bytes_sent,
+            "time": min_mean_max(breakdowns),
+        }
+        return context.record("epoch", step) | record | exchange
 
-    def _of_workers(self, step):
+    def _worker_scores(self, step: int) -> list[float]:
         """Return the score of each worker's own model, in order; collective."""
-        scene, scores = self.scene, []
-        part = scene.data.test or scene.data.train
-        own = scene.parts.store.replicas(step)
-        for rank in range(scene.grid.comm.size):
-            for w in scene.grid.comm.bcast(own, rank):
-                rows, _, hits = _tally(scene, part, w)
-                scores.append(self._score(rows, hits))
+        context, scores = self.context, []
+        rows = context.data.test or context.data.train
+        local_models = context.components.store.replicas(step)
+        for rank in range(context.grid.comm.size):
+            for w in context.grid.comm.bcast(local_models, rank):
+                evaluation = evaluate(context.grid, context.objective, rows, w)
+                scores.append(self._score(evaluation))
         return scores
 
-    def _score(self, rows, hits):
-        """Return the accuracy, or R² = 1 - Σ(y-p)² / Σ(y-ȳ)²."""
+    def _score(self, evaluation: Evaluation) -> Any:
+        """Return the accuracy, or R² = 1 - Σ(y-p)² / Σ(y-ȳ)²; of a sweep, each one's."""
         if self.total_sum_of_squares is None:
-            return hits / rows
-        return (
-            1 - hits / self.total_sum_of_squares
-            if self.total_sum_of_squares
-            else math.nan
+            return evaluation.hits / evaluation.rows
+        if self.total_sum_of_squares == 0:
+            return math.nan
+        return 1 - evaluation.hits / self.total_sum_of_squares
+
+    def _reason_to_stop(self, record: dict[str, Any]) -> str | None:
+        """Update the best, and return why to stop, the same on all ranks."""
+        options, best = self.context.options, self.best
+        loss, score = record["loss"], record["score"]
+        gain = best.last - loss
+        improved = loss < best.loss - (options.tol or 0)
+        best = best._replace(
+            loss=min(best.loss, loss),
+            stale=0 if improved else best.stale + 1,
+            last=loss,
         )
-
-    def _stop(self, record):
-        """Remember the best, and say why to stop, alike on all ranks."""
-        best, options = self.best, self.scene.options
-        if record["score"] > best["score"]:
-            best["score"], best["step"] = record["score"], record["step"]
-        better = record["loss"] < best["loss"] - (options.tol or 0)
-        best["stale"] = 0 if better else best["stale"] + 1
-        best["loss"] = min(best["loss"], record["loss"])
-        gain, best["last"] = best["last"] - record["loss"], record["loss"]
-        method = self.scene.parts.solver
-        if method and method.converged:
+        if score > best.score:
+            best = best._replace(score=score, step=record["step"])
+        self.best = best
+        stepper = self.context.components.stepper
+        if stepper.converged:
             return "converged"
-        if options.then and not method:
-            least = (
-                MIN_RELATIVE_GAIN * abs(record["loss"])
-                if options.tol is None
-                else options.tol
-            )
+        if options.then and not stepper.full_batch:
+            least = options.tol
+            if least is None:
+                least = MIN_RELATIVE_GAIN * abs(loss)
             return SWITCH_TO_LBFGS if gain < least else None
-        if options.target is not None and record["score"] >= options.target:
+        if options.target is not None and score >= options.target:
             return "target"
-        if options.tol is not None and best["stale"] >= options.patience:
+        if options.tol is not None and best.stale >= options.patience:
             return "plateau"
+        return None
 
 
-def _tally(scene, part, w):
-    """Return rows, loss sum and hits of the model over a part; collective."""
+class Evaluation(NamedTuple):
+    """Sums over rows: of losses and of hits; for regression, hits is Σ(y-p)².
 
-    def of_worker(pieces):
-        rows, total = 0, 0.0
-        for X, y in pieces:
-            rows += len(y)
-            for i in range(0, len(y), EVALUATION_ROWS):
-                block = (
-                    slice_rows(X, i, min(i + EVALUATION_ROWS, len(y))),
-                    y[i : i + EVALUATION_ROWS],
-                )
-                total = total + scene.objective.evaluate(w, *block)
-        return rows, total
-
-    items = [of_worker(part.blocks(i)) for i in range(scene.grid.n_local_workers)]
-    add = lambda a, b: (a[0] + b[0], a[1] + b[1])  # noqa: E731
-    rows, (loss, hits) = tree_allreduce_objects(scene.grid, items, add)
-    return rows, loss, hits
-
-
-def select_best(record, points):
-    """Return the record of the best of many settings, with that of each in "many".
-
-    The best has the highest score; of several, the lowest loss.
+    Of a sweep, arrays (K,).
     """
-    kinds = {key: value for key, value in record.items() if value is not None}
-    each = [
-        points[k] | {key: float(column[k]) for key, column in kinds.items()}
-        for k in range(len(points))
+
+    rows: int
+    loss_sum: Any
+    hits: Any
+
+    @property
+    def loss(self) -> Any:
+        """The mean loss, without penalty."""
+        return self.loss_sum / self.rows
+
+
+def evaluate(grid: Grid, objective: Objective, rows: Rows, w: FloatArray) -> Evaluation:
+    """Evaluate the model over a split of the data; collective."""
+
+    def of_worker(
+        blocks: Iterable[tuple[Matrix, FloatArray]],
+    ) -> tuple[int, float | Array]:
+        n, sums = 0, 0.0
+        for X, y in blocks:
+            n += len(y)
+            for lo in range(0, len(y), EVALUATION_ROWS):
+                hi = min(lo + EVALUATION_ROWS, len(y))
+                sums = sums + objective.evaluate(w, slice_rows(X, lo, hi), y[lo:hi])
+        return n, sums
+
+    n, (loss_sum, hits) = tree_allreduce_objects(
+        grid,
+        [of_worker(rows.blocks(i)) for i in range(grid.n_local_workers)],
+        lambda a, b: (a[0] + b[0], a[1] + b[1]),
+    )
+    return Evaluation(n, loss_sum, hits)
+
+
+def select_best(
+    record: dict[str, Any], configs: Sequence[dict[str, float]]
+) -> dict[str, Any]:
+    """Return the record of the best configuration of a sweep, with all in "many".
+
+    Values of `record` are arrays (K,). The best has the highest score; of several, the
+    lowest loss.
+    """
+    columns = {key: value for key, value in record.items() if value is not None}
+    results = [
+        config | {key: float(column[k]) for key, column in columns.items()}
+        for k, config in enumerate(configs)
     ]
-    rank = [(not math.isfinite(e["loss"]), -e["score"], e["loss"]) for e in each]
-    best = min(range(len(each)), key=rank.__getitem__)
-    chosen = {key: each[best][key] for key in kinds}
-    return record | chosen | {"many": each, "best": best}
+    order = [
+        (not math.isfinite(result["loss"]), -result["score"], result["loss"])
+        for result in results
+    ]
+    best = min(range(len(results)), key=order.__getitem__)
+    best_result = {key: results[best][key] for key in columns}
+    return record | best_result | {"many": results, "best": best}
 
 
-def _variation(grid, part):
+def _total_sum_of_squares(grid: Grid, rows: Rows) -> float:
     """Return Σ(y-ȳ)² over the rows of all workers; collective."""
-    items = [
-        reduce(merge, [moments(y[:, None]) for _, y in part.blocks(i)], (0, 0.0, 0.0))
+    none = (0, np.zeros(1), np.zeros(1))
+    local = [
+        reduce(merge_moments, [moments(y[:, None]) for _, y in rows.blocks(i)], none)
         for i in range(grid.n_local_workers)
     ]
-    return float(tree_allreduce_objects(grid, items, merge)[2][0])
+    return float(tree_allreduce_objects(grid, local, merge_moments)[2][0])

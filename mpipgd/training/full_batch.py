@@ -1,33 +1,36 @@
-"""A descent over all rows at once: the whole of a run, or its finish (`--then`)."""
+"""Training over all rows at once, by L-BFGS: from the start, or after SGD (`--then`)."""
 
-from functools import partial
+from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
-from ..comm.allreduce import make_allreduce
 from ..errors import UsageError
-from ..stores.base import SharedWeights
 from ..transforms.lbfgs import Lbfgs, full_objective
-from ..transforms.optimizers import IDENTITY, Transform
-from .build import TrainingComponents, warm_up
+from .steppers import warm_up_gradients
 
-SMOOTH = ("squared", "huber", "log", "squared_hinge", "softmax")
+if TYPE_CHECKING:
+    from ..array_types import FloatArray
+    from ..comm.base import Allreduce
+    from ..config.options import TrainConfig
+    from ..objectives.base import Objective
+    from ..plan.base import Plan
+    from .build import Rows
 
 
-def expect_smooth(options, objective):
-    """Raise UsageError where the objective has a kink that L-BFGS cannot know of."""
+def expect_smooth(options: TrainConfig, objective: Objective) -> None:
+    """Raise UsageError where the objective has a kink, which L-BFGS cannot handle."""
     flag = "--then" if options.then else "--optimizer"
     if options.many:
         raise UsageError(f"{flag} lbfgs takes one setting, no --many", agreed=True)
     if objective.l1_weights is not None:
-        found = f"--penalty {options.penalty}"
+        penalty = f"--penalty {options.penalty}"
         raise UsageError(
-            f"{flag} lbfgs takes no l1 penalty, found {found}", agreed=True
+            f"{flag} lbfgs takes no l1 penalty, found {penalty}", agreed=True
         )
-    if objective.loss not in SMOOTH or getattr(objective, "activation", "") == "relu":
-        found = objective.loss if objective.loss not in SMOOTH else "relu"
+    if not objective.smooth:
+        kink = "relu" if objective.activation == "relu" else objective.loss
         raise UsageError(
-            f"{flag} lbfgs takes smooth functions, found {found}", agreed=True
+            f"{flag} lbfgs takes smooth functions, found {kink}", agreed=True
         )
     if options.optimizer == "lbfgs" and options.strategy != "sync":
         raise UsageError(
@@ -37,31 +40,35 @@ def expect_smooth(options, objective):
         )
 
 
-def build_full_batch(options, grid, plan, objective, data, clock, weights):
-    """Return the parts of a descent by L-BFGS from weights that are alike on all ranks.
+class LbfgsStepper:
+    """Iterations of L-BFGS, each taken in the last step of an epoch.
 
-    An iteration is taken in the last step of an epoch, for it reads every row once or,
-    where its search is long, more often.
+    An iteration reads every row once or, where its line search is long, more often.
     """
-    args = grid, clock, objective.size, objective.dtype
-    summed = make_allreduce(*args, compiled=objective.compiled)
-    method = Lbfgs(full_objective(objective, data.train, plan.rows, summed))
-    store = SharedWeights(weights)
 
-    def descend(w, step, until):
-        for end in range(step // plan.steps + 1, until // plan.steps + 1):
-            if not method.converged:
-                method.iterate(w[0], end * plan.steps - 1, plan.steps)
+    full_batch = True
 
-    return TrainingComponents(
-        steps=plan.steps * options.epochs,
-        rate=np.ones_like,
-        gradient=None,
-        transform=Transform(lambda w: method.init(w[0]), IDENTITY.update),
-        store=store,
-        descend=descend,
-        total=summed,
-        warm_up=partial(warm_up, objective, data.train),
-        whole=lambda step: step,
-        solver=method,
-    )
+    def __init__(
+        self, objective: Objective, rows: Rows, plan: Plan, allreduce: Allreduce
+    ) -> None:
+        self.objective, self.rows, self.plan = objective, rows, plan
+        function = full_objective(objective, rows, plan.rows, allreduce)
+        self.solver = Lbfgs(function, objective.size)
+        self.state = self.solver.state
+
+    @property
+    def converged(self) -> bool:
+        """Whether no further iteration would lower the objective."""
+        return self.solver.converged
+
+    def advance(self, weights: FloatArray, step: int, until: int) -> None:
+        steps = self.plan.steps
+        for epoch_end in range(step // steps + 1, until // steps + 1):
+            if not self.solver.converged:
+                self.solver.iterate(weights[0], epoch_end * steps - 1, steps)
+
+    def next_boundary(self, step: int) -> int:
+        return step
+
+    def warm_up(self) -> None:
+        warm_up_gradients(self.objective, self.rows)

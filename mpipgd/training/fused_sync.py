@@ -1,80 +1,109 @@
 """Synchronous steps of a rank with one worker, many in one compiled call."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..comm.allreduce import SharedMemoryAllreduce
-from ..data.load import SplitRows
 from ..errors import check_finite
-from ..transforms.optimizers import Transform, flatten
+from ..plan.batches import Batches
+from ..transforms.base import flatten
+from .steppers import GenericStepper
+
+if TYPE_CHECKING:
+    from ..array_types import FloatArray
+    from ..comm.base import Allreduce
+    from ..config.options import TrainConfig
+    from ..objectives.base import CompiledObjective, Objective
+    from ..plan.base import GradientBatches
+    from ..stores.base import Store
+    from ..transforms.base import Transform
+    from ..transforms.schedules import Schedule
+    from .build import Rows
 
 
-def can_fuse_sync(options, batches, objective, vectors, train):
-    """Can synchronous steps of this rank be taken in one compiled call?
+def can_fuse_sync(
+    options: TrainConfig,
+    batches: GradientBatches,
+    objective: Objective,
+    allreduce: Allreduce,
+    rows: Rows,
+) -> bool:
+    """Whether this rank can take synchronous plain-SGD steps in one compiled call.
 
-    Whether others do so as well makes no difference: they meet in the same way.
+    Ranks that can and ranks that cannot work together: they exchange the same sums.
     """
-    fits = (
-        isinstance(vectors, SharedMemoryAllreduce)
-        and vectors.compiled
-        and isinstance(train, SplitRows)
-    )
-    return bool(
-        fits
+    return (
+        isinstance(allreduce, SharedMemoryAllreduce)
+        and allreduce.compiled
+        and isinstance(batches, Batches)
         and (options.strategy, options.average_from) == ("sync", None)
         and len(batches.workers) == 1
         and batches.plan.steps > 1
-        and not vectors.clock.trace
-        and getattr(objective, "supports_fused_sync", lambda X: False)(train.X)
+        and options.trace is None
+        and objective.supports_fused_sync(rows.X)
     )
 
 
-class FusedSyncStepper:
-    """The steps of one worker of `sync`, and the counters of its transform.
+class FusedSyncStepper(GenericStepper):
+    """Gradient, sum over ranks and update in one compiled call, for many steps.
 
-    The state of the transform is as if each of its steps had been taken, so that a run
-    goes on from here step by step, on other ranks, after a checkpoint.
+    Bit-equal to `GenericStepper`, whose state it keeps as if each step had been taken
+    there, so that a run can go on step by step, on other ranks, after a checkpoint.
     """
 
-    def __init__(self, batches, vectors, rate):
-        self.batches, self.vectors, self.rate = batches, vectors, rate
-        self.totals = batches.plan.global_batch_sizes()
-        self.counters = []
+    batches: Batches
 
-    def counted(self, transform):
-        """Return the transform, its counters known here."""
+    def __init__(
+        self,
+        batches: Batches,
+        transform: Transform,
+        store: Store,
+        objective: CompiledObjective,
+        rows: Rows,
+        *,
+        schedule: Schedule,
+        allreduce: SharedMemoryAllreduce,
+    ) -> None:
+        super().__init__(batches, transform, store, objective, rows)
+        self.compiled_objective = objective
+        self.allreduce, self.schedule = allreduce, schedule
+        self.batch_sizes = batches.plan.global_batch_sizes()
+        self._step_counters = [
+            array
+            for path, array in flatten(self.state).items()
+            if path.split("/")[-1] == "t"
+        ]
 
-        def init(weights):
-            state = transform.init(weights)
-            known = flatten(state).items()
-            self.counters = [a for key, a in known if key.split("/")[-1] == "t"]
-            return state
-
-        return Transform(init, transform.update)
-
-    def warm_up(self):
-        """Compile, or load, what is called."""
-        objective, part = self.batches.objective, self.batches.part
-        none = np.empty(0, np.int64), np.zeros(1, np.int64), np.empty(0)
-        steps, w = (*none, self.totals[:0]), np.zeros(objective.size, objective.dtype)
-        objective.fused_sync_steps(
-            w, part.X, part.y, steps, self.vectors.next_round_args()
-        )
-
-    def __call__(self, weights, step, until):
-        """Take the steps `step` … `until`-1; Diverged where a mean is not finite."""
+    def advance(self, weights: FloatArray, step: int, until: int) -> None:
         plan = self.batches.plan
-        rates = np.asarray(self.rate(np.arange(step, until)), dtype=np.float64)
+        rates = np.asarray(self.schedule(np.arange(step, until)), dtype=np.float64)
         first = step
         while step < until:
             s = step % plan.steps
-            many = min(until - step, plan.steps - s)
-            due = rates[step - first :][:many], self.totals[s : s + many]
-            done, spent = self.batches.fused_sync_steps(
-                weights, step, due, self.vectors.next_round_args()
+            n = min(until - step, plan.steps - s)
+            taken, nanoseconds = self.batches.fused_sync_steps(
+                self.compiled_objective,
+                weights,
+                step,
+                rates[step - first :][:n],
+                self.batch_sizes[s : s + n],
+                self.allreduce.next_round_args(),
             )
-            self.vectors.skip_rounds(done, spent / 1e9)
-            if done < many:
-                check_finite(np.nan, step + done, plan.steps)
-            step += many
-        for counter in self.counters:
+            self.allreduce.skip_rounds(taken, nanoseconds / 1e9)
+            if taken < n:  # the mean gradient was not finite
+                check_finite(np.nan, step + taken, plan.steps)
+            step += n
+        for counter in self._step_counters:
             counter[...] = until
+
+    def warm_up(self) -> None:
+        objective = self.compiled_objective
+        no_rows, offsets = np.empty(0, np.int64), np.zeros(1, np.int64)
+        steps = no_rows, offsets, np.empty(0), self.batch_sizes[:0]
+        w = np.zeros(objective.size, objective.dtype)
+        round_args = self.allreduce.next_round_args()
+        objective.fused_sync_steps(w, self.rows.X, self.rows.y, steps, round_args)
+        super().warm_up()

@@ -1,37 +1,53 @@
 """A trained model: its file, and predictions on raw features in parallel."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
 from ..atomic_file import atomic_hdf5, atomic_replace
 from ..comm import mpi
+from ..comm.even_partition import even_partition
 from ..config import toml
 from ..config.options import TrainConfig
-from ..data.hdf5 import source as store
 from ..data.hdf5.header import PARTS, TEXT, Header, read_header
+from ..data.hdf5.source import Source, open_data
 from ..data.load import read_rows
 from ..data.standardize import standardize
 from ..errors import CheckpointError, DataError, UsageError
 from ..objectives import build_objective
 from ..objectives.weights import views
 
-ROWS = 65536  # predicted at once, by all ranks together
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..array_types import Array, FloatArray
+    from ..comm.mpi import Comm
+    from ..data.matrix import Matrix
+    from ..objectives.base import Objective
+
+BLOCK_ROWS = 65536  # predicted at once, by all ranks together
 
 
 @dataclass(frozen=True)
 class Model:
-    """Weights (size,) of an objective, and the scaling of its features."""
+    """Weights (size,) of an objective, and the scaling of its features.
+
+    scaling: the (mean, deviation), each (n_features,), of standardised features, or
+    None.
+    """
 
     header: Header
-    objective: Any
-    weights: np.ndarray
-    scaling: tuple | None
+    objective: Objective
+    weights: FloatArray
+    scaling: tuple[FloatArray, FloatArray] | None
 
-    def write(self, path, text):
+    def write(self, path: Path, text: str) -> None:
         """Write model.h5: named weights, scaling, the data's header, the options."""
         with (
             atomic_replace(path, CheckpointError) as temporary,
@@ -45,22 +61,26 @@ class Model:
             if self.scaling:
                 file["scaling/mean"], file["scaling/deviation"] = self.scaling
 
-    def rows(self, source, part, lo, hi):
-        """Return X and y of raw rows lo … hi-1, as the objective wants X."""
-        X, y = read_rows(source, part, lo, hi, self.objective)
+    def read_rows(
+        self, source: Source, split: str, lo: int, hi: int
+    ) -> tuple[Matrix, Array]:
+        """Return X and y of raw rows lo … hi-1, X standardised as in training."""
+        X, y = read_rows(source, split, lo, hi, self.objective)
         if self.scaling:
             standardize(X, *self.scaling)
         return X, y
 
 
-def read(folder):
+def read(folder: str) -> Model:
     """Return the model of a run folder. Raises CheckpointError."""
     path = f"{folder}/model.h5"
     try:
         with h5py.File(path, "r") as file:
-            known = file.attrs.get("format")
-            if known != "mpipgd-model":
-                raise CheckpointError(f"{path}: format {known}, expected mpipgd-model")
+            stored_format = file.attrs.get("format")
+            if stored_format != "mpipgd-model":
+                raise CheckpointError(
+                    f"{path}: format {stored_format}, expected mpipgd-model"
+                )
             header = read_header(
                 file, path, dtype=file.attrs["dtype"], sparse=bool(file.attrs["sparse"])
             )
@@ -71,23 +91,27 @@ def read(folder):
                 view[...] = file[f"weights/{name}"][...]
             scaling = None
             if "scaling" in file:
-                scaling = tuple(
-                    file[f"scaling/{k}"][...] for k in ("mean", "deviation")
-                )
+                mean, deviation = file["scaling/mean"], file["scaling/deviation"]
+                scaling = mean[...], deviation[...]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: no finished run's model: {error}") from error
     return Model(header, objective, weights, scaling)
 
 
-def open_both(folder, data, *, comm, x=None, y=None):
-    """Return model and data that fit together; collective."""
+def open_model_and_data(
+    folder: str, data: str, *, comm: Comm, x: str | None = None, y: str | None = None
+) -> tuple[Model, Source]:
+    """Return a run's model, and data that fits it; UsageError where it does not.
+
+    Collective.
+    """
     with mpi.raise_collectively(comm):
         model = read(folder)
-    source = store.open_data(comm, data, x=x, y=y)
-    found, wanted = source.header.n_features, model.header.n_features
-    if found != wanted:
+    source = open_data(comm, data, x=x, y=y)
+    n_features, expected = source.header.n_features, model.header.n_features
+    if n_features != expected:
         raise UsageError(
-            f"{data} has {found} features, the model of {folder} takes {wanted}",
+            f"{data} has {n_features} features, the model of {folder} takes {expected}",
             agreed=True,
         )
     if source.header.sparse and not model.header.sparse:
@@ -97,43 +121,41 @@ def open_both(folder, data, *, comm, x=None, y=None):
     return model, source
 
 
-def blocks(comm, source, part):
-    """Yield (first, lo, hi): blocks of rows in order, each cut over the ranks."""
-    n, size, rank = source.rows[part], comm.size, comm.rank
-    for first in range(0, n, ROWS):
-        m = min(ROWS, n - first)
-        yield first, first + rank * m // size, first + (rank + 1) * m // size
+def blocks(comm: Comm, source: Source, split: str) -> Iterator[tuple[int, int, int]]:
+    """Yield (first, lo, hi): a block's first row, and this rank's part of the block."""
+    n = source.rows[split]
+    for first in range(0, n, BLOCK_ROWS):
+        lo, hi = even_partition(min(BLOCK_ROWS, n - first), comm.size, comm.rank)
+        yield first, first + lo, first + hi
 
 
-def evaluate(folder, data, *, comm, x=None, y=None):
-    """Return {part: {rows, loss, score}} of a run's model on raw data; collective.
+def evaluate(
+    folder: str, data: str, *, comm: Comm, x: str | None = None, y: str | None = None
+) -> dict[str, dict[str, float]]:
+    """Return {split: {rows, loss, score}} of a run's model on raw data; collective.
 
     The loss is the mean over the rows, without penalty; the score R² or accuracy.
     """
-    model, source = open_both(folder, data, comm=comm, x=x, y=y)
-    _same_classes(model, source, data)
-    parts = [part for part in PARTS if source.rows[part]]
-    return {part: _evaluate(model, source, part, comm) for part in parts}
-
-
-def _same_classes(model, source, data):
-    mine, theirs = model.header.classes, source.header.classes
-    if mine != theirs:
+    model, source = open_model_and_data(folder, data, comm=comm, x=x, y=y)
+    classes, expected = source.header.classes, model.header.classes
+    if classes != expected:
         raise UsageError(
-            f"{data} has the classes {theirs}, the model has {mine}", agreed=True
+            f"{data} has the classes {classes}, the model has {expected}", agreed=True
         )
+    splits = [split for split in PARTS if source.rows[split]]
+    return {split: _evaluate(model, source, split, comm) for split in splits}
 
 
-def _evaluate(model, source, part, comm):
+def _evaluate(model: Model, source: Source, split: str, comm: Comm) -> dict[str, float]:
     sums = np.zeros(5)  # rows, loss, hits, Σ y, Σ y²
-    shift = source.read(part, 0, 1)[1][0]  # against cancellation in Σ y²
-    for _, lo, hi in blocks(comm, source, part):
+    shift = source.read(split, 0, 1)[1][0]  # against cancellation in Σ y²
+    for _, lo, hi in blocks(comm, source, split):
         with mpi.raise_collectively(comm):
-            X, y = model.rows(source, part, lo, hi)
-            known = model.objective.targets(y)
-        loss, hits = model.objective.evaluate(model.weights, X, known)
-        centred = y - shift
-        sums += hi - lo, loss, hits, centred.sum(), np.square(centred).sum()
+            X, y = model.read_rows(source, split, lo, hi)
+            targets = model.objective.targets(y)
+        loss, hits = model.objective.evaluate(model.weights, X, targets)
+        centered = y - shift
+        sums += hi - lo, loss, hits, centered.sum(), np.square(centered).sum()
     n, loss, hits, total, squares = np.sum(comm.allgather(sums), axis=0)
     score = hits / n
     if model.header.task == "regression":
@@ -141,59 +163,77 @@ def _evaluate(model, source, part, comm):
     return {"rows": int(n), "loss": loss / n, "score": score}
 
 
-def predict(folder, data, out, *, comm, x=None, y=None):
-    """Write a run's predictions on raw data to OUT; return {part: rows}; collective.
+def predict(
+    folder: str,
+    data: str,
+    out: str,
+    *,
+    comm: Comm,
+    x: str | None = None,
+    y: str | None = None,
+) -> dict[str, int]:
+    """Write a run's predictions on raw data to OUT; return {split: rows}; collective.
 
-    /PART/prediction (n,): values, or class labels; /PART/output (n,) or (n, C): raw
+    /SPLIT/prediction (n,): values, or class labels; /SPLIT/output (n,) or (n, C): raw
     outputs or probabilities.
     """
-    model, source = open_both(folder, data, comm=comm, x=x, y=y)
-    parts = {part: source.rows[part] for part in PARTS if source.rows[part]}
-    make = mpi.root_else(comm, PredictionWriter, NullPredictionWriter)
-    with make(out, model.header.classes, parts) as file:
-        for part in parts:
-            for first, lo, hi in blocks(comm, source, part):
+    model, source = open_model_and_data(folder, data, comm=comm, x=x, y=y)
+    splits = {split: source.rows[split] for split in PARTS if source.rows[split]}
+    open_writer = mpi.root_else(comm, PredictionWriter, NullPredictionWriter)
+    with open_writer(out, model.header.classes, splits) as writer:
+        for split in splits:
+            for first, lo, hi in blocks(comm, source, split):
                 with mpi.raise_collectively(comm):
-                    X, _ = model.rows(source, part, lo, hi)
+                    X, _ = model.read_rows(source, split, lo, hi)
                     w, objective = model.weights, model.objective
-                    found = objective.predict(w, X), objective.output(w, X)
-                found = comm.gather(found)
+                    local = objective.predict(w, X), objective.output(w, X)
+                of_ranks = comm.gather(local)
                 with mpi.raise_collectively(comm):
-                    file.write(part, first, found)
-    return parts
+                    writer.write(split, first, of_ranks)
+    return splits
 
 
 class PredictionWriter(contextlib.ExitStack):
-    """The file of predictions, on rank 0; there when complete."""
+    """The file of predictions, on rank 0; it appears when it is complete.
 
-    def __init__(self, path, classes, parts):
+    classes: labels of the class indices, or None; splits: {name: rows}.
+    """
+
+    def __init__(
+        self, path: str, classes: Sequence[Any] | None, splits: dict[str, int]
+    ) -> None:
         super().__init__()
-        self.path, self.parts = path, parts
+        self.path, self.splits = path, splits
         self.labels = None if classes is None else np.array(classes)
         if self.labels is not None and self.labels.dtype.kind == "U":
             self.labels = self.labels.astype(object)
 
-    def __enter__(self):
+    def __enter__(self) -> PredictionWriter:
         temporary = self.enter_context(atomic_replace(self.path, DataError))
         self.file, _ = self.enter_context(atomic_hdf5(temporary))
         return self
 
-    def write(self, part, first, blocks):
-        """Write the predictions of a block, from all ranks in order."""
-        numbers, outputs = (np.concatenate(each) for each in zip(*blocks))
-        labels = numbers if self.labels is None else self.labels[numbers]
-        for name, rows in (("prediction", labels), ("output", outputs)):
+    def write(
+        self, split: str, first: int, blocks: Sequence[tuple[Array, Array]]
+    ) -> None:
+        """Write the predictions and outputs of a block of rows, from all ranks."""
+        predictions, outputs = (np.concatenate(arrays) for arrays in zip(*blocks))
+        if self.labels is not None:
+            predictions = self.labels[predictions]
+        for name, rows in (("prediction", predictions), ("output", outputs)):
             dtype = TEXT if rows.dtype == object else rows.dtype
-            shape = self.parts[part], *rows.shape[1:]
-            found = self.file.require_dataset(f"{part}/{name}", shape, dtype)
-            found[first : first + len(rows)] = rows
+            shape = self.splits[split], *rows.shape[1:]
+            dataset = self.file.require_dataset(f"{split}/{name}", shape, dtype)
+            dataset[first : first + len(rows)] = rows
 
 
-class NullPredictionWriter(contextlib.nullcontext):
-    """The same on the other ranks."""
+class NullPredictionWriter(contextlib.nullcontext["NullPredictionWriter"]):
+    """The null object of the other ranks: it writes nothing."""
 
-    def __init__(self, *args):
+    def __init__(
+        self, path: str, classes: Sequence[Any] | None, splits: dict[str, int]
+    ) -> None:
         super().__init__(self)
 
-    def write(self, *args):
+    def write(self, split: str, first: int, blocks: None) -> None:
         """Write nothing."""

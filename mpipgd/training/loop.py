@@ -1,28 +1,29 @@
 """The one loop of all strategies."""
 
+from __future__ import annotations
 
-def train(gradient, transform, store, hooks, *, state, steps, step=0, descend=None):
-    """Take the updates `step` … `steps`-1, or until a hook says stop; return the next.
+from typing import TYPE_CHECKING
 
-    At each update, for all hosted workers at once:
+if TYPE_CHECKING:
+    from ..stores.base import Store
+    from .base import Callback, Stepper
 
-        g = gradient(w, t);  u, state = transform.update(g, state, w);  store.push(u)
 
-    Store and hooks each name the next step at which they have something to do.
-    Between those, `descend(weights, step, until)` takes the updates if it is given.
+def train(
+    stepper: Stepper, store: Store, callback: Callback, *, steps: int, step: int = 0
+) -> tuple[int, str | None]:
+    """Take the updates `step` … `steps`-1, or until the callback says stop.
+
+    Store and callback each name the next step at which they have something to do; the
+    stepper takes all steps up to it. Returns the number of updates taken by then and
+    the callback's reason to stop, or None. Collective.
     """
-    while step < steps:
-        until = min(steps, store.next(step), hooks.next(step))
-        if descend:
-            descend(store.pull(), step, until)
-        else:
-            for t in range(step, until):
-                weights = store.pull()
-                update, state = transform.update(gradient(weights, t), state, weights)
-                store.push(update)
+    reason = None
+    while step < steps and reason is None:
+        until = int(min(steps, store.next_sync(step), callback.next(step)))
+        stepper.advance(store.pull(), step, until)
         step = until
         store.synchronize(step)
-        if hooks(step, state):
-            break
+        reason = callback(step, stepper.state)
     store.finalize(step)
-    return step
+    return step, reason

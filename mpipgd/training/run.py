@@ -1,6 +1,10 @@
 """A training run, from options to a run folder."""
 
+from __future__ import annotations
+
+import dataclasses
 import pathlib
+from typing import TYPE_CHECKING, Any
 
 from ..comm import mpi
 from ..comm.topology import Grid
@@ -9,61 +13,75 @@ from ..config.option import flag
 from ..config.options import TrainConfig
 from ..data.create.bundled import BUNDLED
 from ..data.create.make import make_bundled
-from ..data.hdf5 import source as store
+from ..data.hdf5.source import Source, open_data
 from ..errors import UsageError
 from ..reporting import folders
 from . import checkpoint
-from .trainer import Trainer
+from .trainer import Resume, Trainer
 from .watchdog import Watchdog
 
-RESUMABLE_OPTIONS = {"epochs", "target", "tol", "patience", "time_limit", "eval_every"}
-RESUMABLE_OPTIONS |= {"checkpoint_every", "hang_after", "picture", "quiet"}
+if TYPE_CHECKING:
+    from ..comm.mpi import Comm
+
+RESUMABLE_OPTIONS = {  # those that may differ from before
+    "epochs", "target", "tol", "patience", "time_limit", "eval_every",
+    "checkpoint_every", "hang_after", "picture", "quiet",
+}  # fmt: skip
 
 
-def train(options, *, comm):
-    """Train as `options` (options.Train) say; return the summary, None on idle ranks.
+def train(options: TrainConfig, *, comm: Comm) -> dict[str, Any] | None:
+    """Train as `options` say; return the summary, or None on ranks without a worker.
 
-    Collective over `comm`. Raises a Refusal on all ranks for what can be foreseen.
+    Collective over `comm`. Raises an MpipgdError on all ranks for foreseeable errors.
     """
-    options = toml.replace(options, workers=options.workers or comm.size)
-    named = options.run, options.data, options.strategy
-    folder = mpi.on_root(comm, folders.create_run_folder, *named)
-    return _run(toml.replace(options, run=str(folder)), comm)
+    options = dataclasses.replace(options, workers=options.workers or comm.size)
+    folder = mpi.on_root(
+        comm, folders.create_run_folder, options.run, options.data, options.strategy
+    )
+    return _run(dataclasses.replace(options, run=str(folder)), comm, None)
 
 
-def resume(folder, changes, *, comm):
+def resume(
+    folder: str, changes: dict[str, Any], *, comm: Comm
+) -> dict[str, Any] | None:
     """Go on with a run from its newest checkpoint that verifies, on any ranks.
 
     `changes` are options that may differ from before; others are a UsageError.
+    Collective.
     """
     found = mpi.on_root(comm, _load_checkpoint, folder, changes)
-    kept = toml.from_text(found["config"], folder) | {"run": str(folder)}
-    return _run(TrainConfig(**kept | changes), comm, found)
+    options = toml.from_text(found.attributes["config"], folder)
+    options |= {"run": str(folder)} | changes
+    return _run(TrainConfig(**options), comm, found)
 
 
-def _load_checkpoint(folder, changes):
+def _load_checkpoint(folder: str, changes: dict[str, Any]) -> Resume:
     for key in changes.keys() - RESUMABLE_OPTIONS:
         raise UsageError(f"--resume takes no {flag(key)}: the run goes on as it began")
-    path, _, attributes = checkpoint.newest(folder)
-    return attributes | {"path": path}
+    path, content = checkpoint.newest(folder)
+    return Resume(path, content.attributes)
 
 
-def open_data(options, comm):
-    """Open the data; a bundled set is first made into the run folder, by rank 0."""
+def open_training_data(options: TrainConfig, comm: Comm) -> Source:
+    """Open the data; rank 0 first writes a bundled set into the run folder."""
     data = options.data
     if data in BUNDLED and not pathlib.Path(data).exists():
-        data = pathlib.Path(options.run) / "data.h5"
-        mpi.on_root(comm, lambda: data.exists() or make_bundled(options.data, data))
-    names = {"x": options.x, "y": options.y}
-    return store.open_data(comm, data, **names, share=options.rows_share)
+        assert options.run is not None  # named before the run starts
+        path = pathlib.Path(options.run) / "data.h5"
+        mpi.on_root(comm, lambda: path.exists() or make_bundled(options.data, path))
+        data = str(path)
+    return open_data(comm, data, x=options.x, y=options.y, share=options.rows_share)
 
 
-def _run(options, comm, found=None):
+def _run(
+    options: TrainConfig, comm: Comm, resume: Resume | None
+) -> dict[str, Any] | None:
+    assert options.workers is not None
     with Watchdog(comm, options.hang_after) as watchdog:
-        source = open_data(options, comm)
+        source = open_training_data(options, comm)
         with mpi.freed_collectively(Grid(comm, options.workers)) as grid:
             if grid.idle:
                 return None
-            course = Trainer(options, grid, source, watchdog)
-            with mpi.freed_collectively(course):
-                return course.go(found, ranks=comm.size)
+            trainer = Trainer(options, grid, source, watchdog)
+            with mpi.freed_collectively(trainer):
+                return trainer.run(resume, ranks=comm.size)

@@ -1,7 +1,11 @@
-"""What a run leaves behind: its summary, its model, its picture."""
+"""What a run leaves behind: its summary, its model, its plot."""
 
+from __future__ import annotations
+
+import dataclasses
 import hashlib
 import pathlib
+from typing import TYPE_CHECKING, Any
 
 from ..comm import mpi
 from ..config import toml
@@ -9,25 +13,40 @@ from ..reporting import plots, report
 from ..reporting.timing import slowest_rank
 from . import inference
 
+if TYPE_CHECKING:
+    from ..array_types import FloatArray
+    from ..config.options import TrainConfig
+    from ..objectives.base import Objective
+    from .callbacks import RunContext
 
-def summarize(course, record, ranks, reason):
-    """Return the summary of a run; collective."""
-    weights = course.parts.store.consensus(record["step"])
-    parts = course.grid.comm.allgather(course.clock.breakdown())
-    rank, line = slowest_rank(parts)
+
+def summarize(
+    context: RunContext,
+    record: dict[str, Any],
+    ranks: int,
+    reason: str | None,
+    compile_seconds: float,
+) -> dict[str, Any]:
+    """Return the content of summary.json, from the last record; collective."""
+    store, grid = context.components.store, context.grid
+    weights = store.consensus(record["step"])
+    breakdowns = grid.comm.allgather(context.clock.breakdown())
+    rank, line = slowest_rank(breakdowns)
     seconds = max(record["seconds"], 1e-9)
-    kept = {key: value for key, value in record.items() if key != "event"}
+    last = {key: value for key, value in record.items() if key != "event"}
     return (
-        kept
-        | course.parts.store.summary()
+        last
+        | store.summary()
         | {
             "ranks": ranks,
-            "times": [dict(zip(("compute", "exchange", "read"), p)) for p in parts],
+            "times": [
+                dict(zip(("compute", "exchange", "read"), b)) for b in breakdowns
+            ],
             "slowest": {"rank": rank, "text": line},
-            "compile_seconds": course.compiled,
-            "workers": course.grid.workers,
-            "epochs": kept.pop("epoch"),
-            "steps": kept.pop("step"),
+            "compile_seconds": compile_seconds,
+            "workers": grid.workers,
+            "epochs": last.pop("epoch"),
+            "steps": last.pop("step"),
             "samples_per_second": record["samples"] / seconds,
             "reason": reason or "epochs",
             "exit": 0,
@@ -38,45 +57,49 @@ def summarize(course, record, ranks, reason):
     )
 
 
-def write_results(course, scene, summary):
-    """Write model, summary and picture, and say what came out, on rank 0."""
-    weights = course.parts.store.consensus(summary["steps"])
-    with mpi.raise_collectively(course.grid.comm):
-        folder = scene.journal.folder
+def write_results(context: RunContext, summary: dict[str, Any]) -> None:
+    """Write model, summary and plot, and print what came out, on rank 0; collective."""
+    weights = context.components.store.consensus(summary["steps"])
+    with mpi.raise_collectively(context.grid.comm):
+        folder = context.run_folder.folder
         if folder:
-            text, objective = scene.config_text, course.objective
-            if course.options.many:
+            text, objective = context.config_text, context.objective
+            if context.options.many:
                 text, objective, weights = _best_config(
-                    course, summary["best"], weights
+                    context, summary["best"], weights
                 )
-            made = inference.Model(
-                course.header, objective, weights, course.data.scaling
-            )
-            made.write(folder / "model.h5", text)
-            scene.journal.json("summary.json", summary)
-            drawn = course.options.picture and plots.has_matplotlib()
-            picture = folder / "loss.png" if drawn else None
-            if picture:
-                plots.loss(report.epochs(folder), picture)
-            scene.console.close()
-            for line in report.footer_lines(scene, summary, picture):
-                scene.console.say(line)
+            data = context.data
+            model = inference.Model(data.header, objective, weights, data.scaling)
+            model.write(folder / "model.h5", text)
+            context.run_folder.json("summary.json", summary)
+            plot = None
+            if context.options.picture and plots.has_matplotlib():
+                plot = folder / "loss.png"
+                plots.loss(report.epochs(folder), plot)
+            context.console.close()
+            for line in report.footer_lines(context, summary, plot):
+                context.console.say(line)
 
 
-def _best_config(course, k, weights):
-    """Return configuration, objective and weights of the k-th of many settings."""
-    point = course.objective.configs[k] | {"many": None}
-    if "alpha" in point:
-        point["alpha"] = (point["alpha"],)
-    text = toml.to_text(with_absolute_paths(toml.replace(course.options, **point)))
-    return text, *course.objective.extract(k, weights)
+def _best_config(
+    context: RunContext, k: int, weights: FloatArray
+) -> tuple[str, Objective, FloatArray]:
+    """Return configuration, objective and weights of the k-th setting of a sweep."""
+    changes: dict[str, Any] = context.objective.configs[k] | {"many": None}
+    if "alpha" in changes:
+        changes["alpha"] = (changes["alpha"],)
+    options = dataclasses.replace(context.options, **changes)
+    text = toml.to_text(with_absolute_paths(options))
+    return text, *context.objective.extract(k, weights)
 
 
-def with_absolute_paths(options):
-    """Return the options with paths that hold from any folder."""
+def with_absolute_paths(options: TrainConfig) -> TrainConfig:
+    """Return the options with paths that are valid from any working directory."""
+    assert options.run is not None  # named before the run starts
     data = pathlib.Path(options.data)
-    known = data.exists() or any(each in options.data for each in "*?[")
-    changes = {"data": str(data.absolute())} if known else {}
-    return toml.replace(
-        options, run=str(pathlib.Path(options.run).absolute()), **changes
+    is_path = data.exists() or any(char in options.data for char in "*?[")
+    return dataclasses.replace(
+        options,
+        run=str(pathlib.Path(options.run).absolute()),
+        data=str(data.absolute()) if is_path else options.data,
     )

@@ -1,8 +1,13 @@
-"""One rank's share of a run: its rows, the parts of the loop, the run folder."""
+"""One rank's training run: its rows, what the loop runs, the run folder."""
+
+from __future__ import annotations
 
 import contextlib
+import dataclasses
 import pathlib
+from dataclasses import dataclass
 from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,15 +16,15 @@ from ..config import toml
 from ..data.load import load
 from ..errors import MpipgdError, UsageError
 from ..objectives import build_objective
-from ..plan import partition
-from ..reporting import report, run_folder, trace
+from ..plan.partition import build_plan
+from ..reporting import report, run_folder
+from ..reporting import trace as traces
 from ..reporting.console import Console, NullConsole
 from ..reporting.timing import Clock
 from ..reporting.trace import Trace
-from ..transforms.optimizers import flatten
-from . import checkpoint, loop
-from . import summary as outcome
-from .build import build_training
+from ..transforms.base import flatten
+from . import checkpoint, loop, summary
+from .build import TrainingComponents, build_full_batch, build_training
 from .callbacks import (
     CallbackList,
     CheckpointCallback,
@@ -27,175 +32,257 @@ from .callbacks import (
     StopCheck,
     SyncLogger,
 )
-from .evaluation import SWITCH_TO_LBFGS, Evaluator
-from .full_batch import build_full_batch, expect_smooth
+from .evaluation import SWITCH_TO_LBFGS, Best, Evaluator
+from .full_batch import expect_smooth
+
+if TYPE_CHECKING:
+    from ..array_types import FloatArray
+    from ..comm.topology import Grid
+    from ..config.options import TrainConfig
+    from ..data.hdf5.source import Source
+    from .watchdog import Watchdog
+
+
+@dataclass(frozen=True)
+class Resume:
+    """A checkpoint to go on from: its path, and the attributes stored in it."""
+
+    path: pathlib.Path
+    attributes: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """The number of updates after which it was made."""
+        return int(self.attributes["step"])
+
+    @property
+    def full_batch(self) -> bool:
+        """Whether L-BFGS had taken over; "finishing" is the name in checkpoints."""
+        return bool(self.attributes.get("finishing"))
+
+    @property
+    def best(self) -> Best:
+        """The best of the run so far."""
+        known = {
+            field: self.attributes[f"best_{field}"]
+            for field in Best._fields
+            if f"best_{field}" in self.attributes
+        }
+        return Best(**known)
 
 
 class Trainer:
-    """A run from its rows to its run folder; collective over the grid's ranks."""
+    """A training run from its rows to its run folder; collective over the grid's ranks.
 
-    def __init__(self, options, grid, source, watchdog):
+    fuse_steps: take many steps in one compiled call where it is possible.
+    """
+
+    def __init__(
+        self,
+        options: TrainConfig,
+        grid: Grid,
+        source: Source,
+        watchdog: Watchdog,
+        *,
+        fuse_steps: bool = True,
+    ) -> None:
         self.options, self.grid, self.watchdog = options, grid, watchdog
-        self.clock, self.header = Clock(), source.header
+        self.header = source.header
+        trace = None
         if options.trace:
             with mpi.raise_collectively(grid.comm):
                 expect_folder(options.trace)
-            self.clock.trace = Trace(grid.comm)
-        self.compiled = 0.0  # seconds of compiling, or loading, what is called
+            trace = Trace(grid.comm)
+        self.clock = Clock(trace=trace)
+        self.compile_seconds = 0.0  # of compiling, or loading, kernels
         with mpi.raise_collectively(grid.comm):
             self.objective = build_objective(options, source.header)
-            self.plan = partition.build_plan(options, source.rows["train"])
+            self.plan = build_plan(options, source.rows["train"])
             self.data = load(
-                grid,
-                source,
-                self.plan,
-                self.objective,
-                options,
-                clock=self.clock,
+                grid, source, self.plan, self.objective, options, clock=self.clock
             )
-        self.made = []  # parts, to be freed
-        args = options, grid, self.plan, self.objective
+        self._to_free: list[TrainingComponents] = []
         if "lbfgs" in (options.optimizer, options.then):
             expect_smooth(options, self.objective)
         if options.optimizer == "lbfgs":
-            first = self.objective.init(np.random.default_rng([options.seed, 0]))
-            self._finish(first)
+            weights = self.objective.init(np.random.default_rng([options.seed, 0]))
+            self.components = self._full_batch(weights)
         else:
-            self._take(build_training(*args, self.data.train, self.clock))
-
-    def _take(self, parts):
-        """Go on with these parts."""
-        self.parts = parts
-        self.made.append(parts)
-        began = perf_counter()
-        mpi.node_leader_first(self.grid.node, parts.warm_up)
-        self.compiled += perf_counter() - began
-
-    def _finish(self, weights):
-        """Go on with a descent over all rows."""
-        args = self.options, self.grid, self.plan, self.objective
-        self._take(build_full_batch(*args, self.data, self.clock, weights))
-
-    def free(self):
-        """Free what the ranks share; collective."""
-        for parts in self.made:
-            parts.free()
-        self.data.free()
-
-    def go(self, found, *, ranks):
-        """Train to the end or until a hook says stop; return the summary.
-
-        `found`: the attributes of the checkpoint to go on from, or None.
-        """
-        if found and found.get("finishing") and not self.parts.solver:
-            self._finish(self.parts.store.consensus(0))
-        state = self.parts.transform.init(self.parts.store.pull())
-        step = found["step"] if found else 0
-        scene = self._scene(found)
-        for line in report.header_lines(scene, ranks, step):
-            scene.console.say(line)
-        try:
-            if found:
-                self._restore(found, state)
-            else:
-                scene.journal.metric(scene.position("start", 0))
-            return self._descend(scene, state, found, ranks)
-        except MpipgdError as error:
-            ends = {"ranks": ranks, "exit": error.code, "reason": str(error)}
-            with contextlib.suppress(
-                MpipgdError
-            ):  # a full disk must not hide the reason
-                scene.journal.json("summary.json", ends)
-            raise
-        finally:
-            scene.console.close()
-            scene.journal.close()
-
-    def _scene(self, found):
-        """Open run folder and console; return what the hooks look at."""
-        options, grid, parts = self.options, self.grid, self.parts
-        text = toml.to_text(outcome.with_absolute_paths(options))
-        length = found["metrics_bytes"] if found else 0
-        hosts = grid.comm.allgather(mpi.host())
-        with mpi.raise_collectively(grid.comm):
-            make = mpi.root_else(
-                grid.comm, run_folder.RunFolder, run_folder.NullRunFolder
+            self.components = self._warmed_up(
+                build_training(
+                    options,
+                    grid,
+                    self.plan,
+                    self.objective,
+                    self.data.train,
+                    self.clock,
+                    fuse_steps=fuse_steps,
+                )
             )
-            book = make(options.run, length=length)
-            book.text("config.toml", text)
-            book.json("env.json", run_folder.environment(mpi.library(), hosts))
-        shown = mpi.root_else(grid.comm, not options.quiet, False)
-        score = "R²" if self.header.task == "regression" else "accuracy"
-        console = Console(steps=parts.steps, score=score) if shown else NullConsole()
-        return RunContext(
-            options,
-            grid,
-            self.plan,
-            self.objective,
-            self.data,
-            parts,
-            self.clock,
-            book,
-            console,
-            text,
+
+    def _warmed_up(self, components: TrainingComponents) -> TrainingComponents:
+        """Return the components, to be freed in the end, with their kernels compiled."""
+        self._to_free.append(components)
+        began = perf_counter()
+        mpi.node_leader_first(self.grid.node, components.stepper.warm_up)
+        self.compile_seconds += perf_counter() - began
+        return components
+
+    def _full_batch(self, weights: FloatArray) -> TrainingComponents:
+        """Return the components of training by L-BFGS from some weights."""
+        return self._warmed_up(
+            build_full_batch(
+                self.options,
+                self.grid,
+                self.plan,
+                self.objective,
+                self.data.train,
+                self.clock,
+                weights,
+            )
         )
 
-    def _restore(self, found, state):
+    def free(self) -> None:
+        """Free what the ranks share; collective."""
+        for components in self._to_free:
+            components.free()
+        self.data.free()
+
+    def run(self, resume: Resume | None, *, ranks: int) -> dict[str, Any]:
+        """Train to the end, or until a callback says stop; return the summary.
+
+        ranks: of the whole run, with those that have no worker.
+        """
+        components = self.components
+        if resume and resume.full_batch and not components.stepper.full_batch:
+            components = self._full_batch(components.store.consensus(0))
+        step = resume.step if resume else 0
+        context = self._open(components, resume)
+        for line in report.header_lines(context, ranks, step):
+            context.console.say(line)
+        try:
+            if resume:
+                self._restore(components, resume)
+            else:
+                context.run_folder.metric(context.record("start", 0))
+            return self._train(context, resume, ranks)
+        except MpipgdError as error:
+            ends = {"ranks": ranks, "exit": error.code, "reason": str(error)}
+            with contextlib.suppress(MpipgdError):  # a full disk must not hide `error`
+                context.run_folder.json("summary.json", ends)
+            raise
+        finally:
+            context.console.close()
+            context.run_folder.close()
+
+    def _open(
+        self, components: TrainingComponents, resume: Resume | None
+    ) -> RunContext:
+        """Open run folder and console; return what the callbacks may read."""
+        options, comm = self.options, self.grid.comm
+        text = toml.to_text(summary.with_absolute_paths(options))
+        length = resume.attributes["metrics_bytes"] if resume else 0
+        hosts = comm.allgather(mpi.host())
+        with mpi.raise_collectively(comm):
+            open_folder = mpi.root_else(
+                comm, run_folder.RunFolder, run_folder.NullRunFolder
+            )
+            folder = open_folder(options.run, length=length)
+            folder.text("config.toml", text)
+            environment = run_folder.environment(mpi.library(), hosts)
+            folder.json("env.json", environment)
+        console: Console | NullConsole = NullConsole()
+        if mpi.root_else(comm, not options.quiet, False):
+            score = "R²" if self.header.task == "regression" else "accuracy"
+            console = Console(steps=components.steps, score=score)
+        return RunContext(
+            options=options,
+            grid=self.grid,
+            plan=self.plan,
+            objective=self.objective,
+            data=self.data,
+            components=components,
+            clock=self.clock,
+            run_folder=folder,
+            console=console,
+            config_text=text,
+        )
+
+    def _restore(self, components: TrainingComponents, resume: Resume) -> None:
+        """Go on with the arrays and the clock of a checkpoint."""
+        state = flatten(components.stepper.state)
         with mpi.raise_collectively(self.grid.comm):
-            checkpoint.restore(
-                found["path"], self.grid, self.parts.store, flatten(state)
+            checkpoint.restore(resume.path, self.grid, components.store, state)
+        components.store.restore(resume.step)
+        self.clock.resume(
+            exchange=resume.attributes["exchange"],
+            bytes_sent=resume.attributes["sent"],
+        )
+
+    def _train(
+        self, context: RunContext, resume: Resume | None, ranks: int
+    ) -> dict[str, Any]:
+        """Run the loop with its callbacks; write the results; return the summary."""
+        step = resume.step if resume else 0
+        evaluator = Evaluator(context, best=resume.best if resume else Best())
+        saved_step = resume.step if resume else -1
+        save = CheckpointCallback(context, evaluator, last_saved_step=saved_step)
+        self.clock.start(seconds=resume.attributes["seconds"] if resume else 0.0)
+        step, reason = self._loop(context, evaluator, save, step)
+        if reason == SWITCH_TO_LBFGS:
+            context = self._switch_to_lbfgs(context, step)
+            evaluator = Evaluator(
+                context, best=evaluator.best, last_record=evaluator.last_record
             )
-        self.parts.store.restore(found["step"])
+            save = CheckpointCallback(context, evaluator)
+            save.save(step, context.components.stepper.state)
+            step, reason = self._loop(context, evaluator, save, step)
+        record = evaluator.final_record(step)
+        results = summary.summarize(
+            context, record, ranks, reason, self.compile_seconds
+        )
+        context.run_folder.metric(context.record("end", step))
+        if self.clock.trace is not None and self.options.trace:
+            traces.write(self.clock.trace, self.grid.comm, self.options.trace)
+        summary.write_results(context, results)
+        return results
 
-    def _descend(self, scene, state, found, ranks):
-        """Run the loop with its hooks; leave the results; return the summary."""
-        step = found["step"] if found else 0
-        evaluate = Evaluator(scene)
-        save = CheckpointCallback(scene, evaluate)
-        poll = StopCheck(scene, self.watchdog, step=step)
-        hooks = CallbackList(scene, save, SyncLogger(scene), poll, evaluate, save)
-        if found:
-            save.resume(found)
-        self.clock.start(seconds=found["seconds"] if found else 0.0)
-        step = self._loop(hooks, state, step)
-        if hooks.reason == SWITCH_TO_LBFGS:
-            hooks.reason = None
-            state = self._switch(scene, step)
-            save.save(step, state)
-            step = self._loop(hooks, state, step)
-        record = evaluate.final_record(step)
-        summary = outcome.summarize(self, record, ranks, hooks.reason)
-        scene.journal.metric(scene.position("end", step))
-        if self.options.trace:
-            trace.write(self.clock.trace, self.grid.comm, self.options.trace)
-        outcome.write_results(self, scene, summary)
-        return summary
-
-    def _loop(self, hooks, state, step):
-        parts = self.parts
-        with np.errstate(over="ignore", invalid="ignore"):  # divergence is looked for
+    def _loop(
+        self,
+        context: RunContext,
+        evaluator: Evaluator,
+        save: CheckpointCallback,
+        step: int,
+    ) -> tuple[int, str | None]:
+        components = context.components
+        callbacks = CallbackList(
+            context,
+            save,
+            SyncLogger(context),
+            StopCheck(context, self.watchdog, step=step),
+            evaluator,
+            save,
+        )
+        with np.errstate(over="ignore", invalid="ignore"):  # divergence is checked for
             return loop.train(
-                parts.gradient,
-                parts.transform,
-                parts.store,
-                hooks,
-                state=state,
+                components.stepper,
+                components.store,
+                callbacks,
                 step=step,
-                steps=parts.steps,
-                descend=parts.descend,
+                steps=components.steps,
             )
 
-    def _switch(self, scene, step):
-        """Go on from the model there is by `--then`; return the new state."""
-        scene.journal.metric(scene.position("switch", step))
-        scene.console.say(f"SGD stalled after step {step:,}: on by L-BFGS")
+    def _switch_to_lbfgs(self, context: RunContext, step: int) -> RunContext:
+        """Go on from the present model by `--then`; return the new context."""
+        context.run_folder.metric(context.record("switch", step))
+        context.console.say(f"SGD stalled after step {step:,}: on by L-BFGS")
         with self.clock.paused("compile"):
-            self._finish(self.parts.store.consensus(step).copy())
-        scene.parts = self.parts
-        return self.parts.transform.init(self.parts.store.pull())
+            weights = context.components.store.consensus(step).copy()
+            components = self._full_batch(weights)
+        return dataclasses.replace(context, components=components)
 
 
-def expect_folder(path):
-    """Raise UsageError where a file cannot be, for there is no folder for it."""
+def expect_folder(path: str) -> None:
+    """Raise UsageError where a file cannot be written: its folder does not exist."""
     if not pathlib.Path(path).absolute().parent.is_dir():
         raise UsageError(f"--trace {path}: there is no such folder")

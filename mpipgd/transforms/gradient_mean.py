@@ -1,77 +1,98 @@
-"""Gradients of the workers -> the mean gradient, together."""
+"""Transforms from the gradient sums of workers to mean gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import check_finite
-from .optimizers import Transform
+from .base import State, Transform
+
+if TYPE_CHECKING:
+    from ..array_types import FloatArray, IntArray
+    from ..comm.base import Allreduce
+    from ..comm.reduce_scatter import PostedNorms
 
 
-def allreduce_mean(total, counts):
-    """Gradient sums of the workers -> the mean over the rows of the global batch.
+def allreduce_mean(allreduce: Allreduce, batch_sizes: IntArray) -> Transform:
+    """Gradient sums of all workers -> the mean over the rows of the global batch.
 
-    g = Σ_k g_k / Σ_k n_k, with `counts` the rows of all workers at each step of an
-    epoch. Takes (hosted, size), gives (1, size), the same on all ranks. Raises
-    Diverged on all ranks when it is not finite.
+    g = Σ_k g_k / Σ_k n_k, with batch_sizes (steps an epoch,) the rows of all workers at
+    each step. Takes (n_local_workers, size), gives (1, size), the same on all ranks.
+    Raises DivergenceError on all ranks when it is not finite. Collective.
     """
+    steps_per_epoch = len(batch_sizes)
 
-    def mean_of(gradient, n, t, epoch):
-        g = total(gradient)
+    def mean(gradient: FloatArray, n: float, t: int) -> FloatArray:
+        g = allreduce(gradient)
         g /= n
-        check_finite(total.squared_norm(g), t, epoch)
+        check_finite(allreduce.squared_norm(g), t, steps_per_epoch)
         return g[None]
 
-    return _by_step(counts, mean_of)
+    return _by_batch_size(batch_sizes, mean)
 
 
-def reduce_scatter_mean(total, counts):
-    """Do what `mean` does, for this rank's slice of the sum; see `stores.sliced`.
+def reduce_scatter_mean(
+    allreduce: Allreduce, batch_sizes: IntArray, norms: PostedNorms
+) -> Transform:
+    """As `allreduce_mean`, for this rank's slice of a sharded sum: gives (1, slice).
 
-    The gradients are in `total.rows` already. Whether all slices are finite is seen
-    when the update is pushed.
+    The squared norm of the slice is posted in `norms`; `stores.sharded` checks their
+    sum after the barrier that follows the update.
     """
 
-    def mean_of(gradient, n, t, epoch):
-        g = total.reduce_scatter()
+    def mean(gradient: FloatArray, n: float, t: int) -> FloatArray:
+        g = allreduce.reduce_scatter(gradient)
         g /= n
-        total.post_norm(g.dot(g))
+        norms.post(g.dot(g))
         return g[None]
 
-    return _by_step(counts, mean_of)
+    return _by_batch_size(batch_sizes, mean)
 
 
-def _by_step(counts, mean_of):
-    """Return mean_of(gradient, rows at the step, step, steps an epoch)."""
-    epoch, listed = len(counts), []  # quicker to look into, where steps come singly
+def _by_batch_size(
+    batch_sizes: IntArray, mean: Callable[[FloatArray, float, int], FloatArray]
+) -> Transform:
+    """Return the transform mean(gradient, rows of the step, step)."""
+    sizes: list[float] = []  # a list is faster to index where steps come one by one
 
-    def init(weights):
+    def init(weights: FloatArray) -> State:
         return {"t": np.zeros((), np.int64)}
 
-    def update(gradient, state, weights):
-        if not listed:
-            listed.extend(np.asarray(counts, np.float64).tolist())
+    def update(
+        gradient: FloatArray, state: State, weights: FloatArray
+    ) -> tuple[FloatArray, State]:
+        assert isinstance(state, dict)
+        if not sizes:
+            sizes.extend(np.asarray(batch_sizes, np.float64).tolist())
         t = int(state["t"])
         state["t"][...] = t + 1
-        return mean_of(gradient, listed[t % epoch], t, epoch), state
+        return mean(gradient, sizes[t % len(sizes)], t), state
 
     return Transform(init, update)
 
 
-def local_mean(counts):
-    """Gradient sums of the hosted workers -> each one's mean over its own rows.
+def local_mean(counts: IntArray) -> Transform:
+    """Gradient sums of this rank's workers -> each worker's mean over its own rows.
 
-    `counts` (steps, hosted): rows of each worker at each step of an epoch; a worker
-    without rows at a step has a gradient of zero.
+    counts (steps an epoch, n_local_workers): the rows of each worker at each step; a
+    worker without rows at a step has a gradient of zero. No communication.
     """
     rows = np.maximum(counts, 1)[:, :, None].astype(np.float64)
-    epoch = len(rows)
+    steps_per_epoch = len(rows)
 
-    def init(weights):
+    def init(weights: FloatArray) -> State:
         return {"t": np.zeros((), np.int64)}
 
-    def update(gradient, state, weights):
+    def update(
+        gradient: FloatArray, state: State, weights: FloatArray
+    ) -> tuple[FloatArray, State]:
+        assert isinstance(state, dict)
         t = int(state["t"])
         state["t"][...] = t + 1
-        gradient /= rows[t % epoch]
+        gradient /= rows[t % steps_per_epoch]
         return gradient, state
 
     return Transform(init, update)

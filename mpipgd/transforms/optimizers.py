@@ -1,110 +1,60 @@
-"""Transforms: gradient -> update, alone, for each replica by itself.
+"""Optimizers, penalties and clipping, as transforms gradient -> update."""
 
-Gradients, updates and weights have shape (replicas, size). A transform works in the
-memory of the gradient, which the caller gives away, and in its own state: a dict of
-arrays (or, for a chain, a tuple of such) whose first axis is the replicas, or 0-d
-where all share one value. So a checkpoint is a dump of `flatten(state)`.
-"""
+from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-BLOCK = 1024
+from .base import IDENTITY, State, Transform, stateless
+
+if TYPE_CHECKING:
+    from ..array_types import FloatArray
+    from .schedules import LearningRate
+
+RATES_AT_ONCE = 1024  # steps of a schedule that are computed in one call
 
 
-class Transform(NamedTuple):
-    """init(weights) -> state; update(gradient, state, weights) -> (update, state)."""
-
-    init: Callable
-    update: Callable
-
-
-def _stateless(function):
-    return Transform(lambda w: {}, lambda g, state, w: (function(g, w), state))
-
-
-IDENTITY = _stateless(lambda g, w: g)
-
-
-def chain(*transforms):
-    """Return the transform that applies these in turn; identities fall out."""
-    links = [each for each in transforms if each is not IDENTITY]
-    if len(links) < 2:
-        return links[0] if links else IDENTITY
-    updates = [each.update for each in links]
-
-    def init(weights):
-        return tuple(each.init(weights) for each in links)
-
-    def update(g, states, w):
-        for apply, state in zip(updates, states):
-            g, _ = apply(g, state, w)
-        return g, states
-
-    return Transform(init, update)
-
-
-def flatten(state):
-    """Return path -> array for a state, such as "0/velocity"."""
-    if isinstance(state, dict):
-        return dict(state)
-    return {
-        f"{place}/{path}": array
-        for place, each in enumerate(state)
-        for path, array in flatten(each).items()
-    }
-
-
-def scale(factor):
-    """g <- factor g."""
-    return _stateless(lambda g, w: np.multiply(g, factor, out=g))
-
-
-def decay(alpha):
-    """g <- g + alpha w, the gradient of ½ Σ alpha w²; None is the identity."""
-    if alpha is None:
+def decay(l2_weights: FloatArray | None) -> Transform:
+    """g <- g + α w, the gradient of ½ Σ α w², α = l2_weights (size,); None: identity."""
+    if l2_weights is None:
         return IDENTITY
-    return _stateless(lambda g, w: np.add(g, alpha * w, out=g))
+    return stateless(lambda g, w: np.add(g, l2_weights * w, out=g))
 
 
-def clip_norm(c):
+def clip_norm(c: float | None) -> Transform:
     """g <- g min(1, c / ‖g‖) for each replica (Pascanu et al. 2013); None: identity."""
     if c is None:
         return IDENTITY
 
-    def clipped(g, w):
-        for row in g:  # one at a time: its bits must not depend on its neighbours
+    def clipped(g: FloatArray, w: FloatArray) -> FloatArray:
+        for row in g:  # one by one: the bits of a row must not depend on other rows
             norm = float(np.sqrt(np.dot(row, row)))
             if not norm <= c:
                 row *= c / norm
         return g
 
-    return _stateless(clipped)
+    return stateless(clipped)
 
 
-def clip_weights(c):
+def clip_weights(c: float | None) -> Transform:
     """u <- clip(w + u, -c, c) - w, so that no weight leaves [-c, c]; None: identity.
 
-    It comes last in a chain.
+    It must be the last of a chain.
     """
     if c is None:
         return IDENTITY
 
-    def clipped(u, w):
+    def clipped(u: FloatArray, w: FloatArray) -> FloatArray:
         upper, lower = c - w, -c - w
-        # rounded outwards they would let w + u pass c by one bit
+        # round inwards, or w + u could exceed c by one bit
         upper = np.where(w + upper > c, np.nextafter(upper, -np.inf), upper)
         lower = np.where(w + lower < -c, np.nextafter(lower, np.inf), lower)
         return np.clip(u, lower, upper, out=u)
 
-    return _stateless(clipped)
-
-
-# A direction is (g, state, t, settings) -> (d, divisor); the weights move by -lr d.
-# A gradient that stays as it is ends up as d = g / divisor.
+    return stateless(clipped)
 
 
 class OptimizerParams(NamedTuple):
@@ -115,12 +65,28 @@ class OptimizerParams(NamedTuple):
     eps: float
 
 
-def sgd(g, state, t, s):
+class Direction(Protocol):
+    """direction(g, state, t, params) -> (d, divisor); the update is -lr d.
+
+    `t` counts updates from 0. Where the gradient is the same at every update, d tends
+    to g / divisor.
+    """
+
+    def __call__(
+        self, g: FloatArray, state: dict[str, FloatArray], t: int, s: OptimizerParams, /
+    ) -> tuple[FloatArray, float | FloatArray]: ...
+
+
+def sgd(
+    g: FloatArray, state: dict[str, FloatArray], t: int, s: OptimizerParams
+) -> tuple[FloatArray, float]:
     """d = g."""
     return g, 1.0
 
 
-def momentum(g, state, t, s):
+def momentum(
+    g: FloatArray, state: dict[str, FloatArray], t: int, s: OptimizerParams
+) -> tuple[FloatArray, float]:
     """v <- momentum v + g; d = v, as in PyTorch."""
     v = state["velocity"]
     v *= s.momentum
@@ -128,26 +94,34 @@ def momentum(g, state, t, s):
     return v, 1 - s.momentum
 
 
-def nesterov(g, state, t, s):
+def nesterov(
+    g: FloatArray, state: dict[str, FloatArray], t: int, s: OptimizerParams
+) -> tuple[FloatArray, float]:
     """v <- momentum v + g; d = g + momentum v (Sutskever et al. 2013, PyTorch)."""
     v, divisor = momentum(g, state, t, s)
     g += s.momentum * v
     return g, divisor
 
 
-def adagrad(g, state, t, s):
+def adagrad(
+    g: FloatArray, state: dict[str, FloatArray], t: int, s: OptimizerParams
+) -> tuple[FloatArray, FloatArray]:
     """v <- v + g²; d = g / (√v + eps) (Duchi et al. 2011)."""
     v = state["square"]
     v += g * g
     return _divide(g, np.sqrt(v), s.eps)
 
 
-def rmsprop(g, state, t, s):
+def rmsprop(
+    g: FloatArray, state: dict[str, FloatArray], t: int, s: OptimizerParams
+) -> tuple[FloatArray, FloatArray]:
     """v <- beta2 v + (1 - beta2) g²; d = g / (√v + eps) (Tieleman & Hinton 2012)."""
     return _divide(g, np.sqrt(_mean_square(g, state, s)), s.eps)
 
 
-def adam(g, state, t, s):
+def adam(
+    g: FloatArray, state: dict[str, FloatArray], t: int, s: OptimizerParams
+) -> tuple[FloatArray, FloatArray]:
     """m, v <- means of g, g²; d = m̂ / (√v̂ + eps) (Kingma & Ba 2015, algorithm 1)."""
     root = np.sqrt(_mean_square(g, state, s))
     root /= (1 - s.beta2 ** (t + 1)) ** 0.5
@@ -159,51 +133,77 @@ def adam(g, state, t, s):
     return _divide(g, root, s.eps)
 
 
-def _mean_square(g, state, s):
+def _mean_square(
+    g: FloatArray, state: dict[str, FloatArray], s: OptimizerParams
+) -> FloatArray:
     v = state["square"]
     v *= s.beta2
     v += (1 - s.beta2) * g * g
     return v
 
 
-def _divide(g, root, eps):
+def _divide(
+    g: FloatArray, root: FloatArray, eps: float
+) -> tuple[FloatArray, FloatArray]:
     root += eps
     g /= root
     return g, root
 
 
 def optimizer(
-    direction, slots, rate, *, momentum=0.9, beta2=0.0, eps=0.0, l1=None, factors=None
-):
+    direction: Direction,
+    slots: tuple[str, ...],
+    rate: LearningRate,
+    *,
+    momentum: float = 0.9,
+    beta2: float = 0.0,
+    eps: float = 0.0,
+    l1_weights: FloatArray | None = None,
+    lr_factors: FloatArray | None = None,
+) -> Transform:
     """Return the transform u = -rate(t) d, for `direction` one of the functions above.
 
-    `slots` names its state, one array like the weights each. `l1` (size,) is the
-    strength of an l1 penalty, taken proximally: u is such that
-    w + u = soft(w - rate d, rate l1 / divisor), with exact zeros; the divisor makes
-    the point of rest the optimum of the penalised loss. `factors` (size,), where
-    given, multiply the rate of each weight.
+    slots       names of its state, each an array of the shape of the weights
+    l1_weights  (size,) strength of an l1 penalty, taken proximally: u is such that
+                w + u = soft(w - rate d, rate l1 / divisor), with exact zeros; with the
+                divisor the fixed point is the minimum of the penalised loss
+    lr_factors  (size,) multiply the rate of each weight
     """
-    rates = _in_blocks(rate)
-    settings = OptimizerParams(momentum, beta2, eps)
+    rate_at = _in_blocks(rate)
+    params = OptimizerParams(momentum, beta2, eps)
 
-    def init(weights):
+    def init(weights: FloatArray) -> State:
         t = np.zeros((), dtype=np.int64)
         return {"t": t} | {slot: np.zeros_like(weights) for slot in slots}
 
-    def update(g, state, w):
+    def update(g: FloatArray, state: State, w: FloatArray) -> tuple[FloatArray, State]:
+        assert isinstance(state, dict)
         t = state["t"].item()
-        lr = rates(t) if factors is None else rates(t) * factors
-        d, divisor = direction(g, state, t, settings)
+        lr = rate_at(t) if lr_factors is None else rate_at(t) * lr_factors
+        d, divisor = direction(g, state, t, params)
         u = np.multiply(d, -lr, out=g)
-        if l1 is not None:
-            _proximal(u, w, lr * l1 / divisor)
+        if l1_weights is not None:
+            _proximal(u, w, lr * l1_weights / divisor)
         state["t"][()] = t + 1
         return u, state
 
     return Transform(init, update)
 
 
-OPTIMIZERS = {  # name -> (rate, *, momentum, beta2, eps, l1, factors) -> transform
+class OptimizerFactory(Protocol):
+    """An entry of `OPTIMIZERS`: `optimizer` with its direction, slots and constants."""
+
+    def __call__(
+        self,
+        rate: LearningRate,
+        *,
+        momentum: float = 0.9,
+        l1_weights: FloatArray | None = None,
+        lr_factors: FloatArray | None = None,
+    ) -> Transform: ...
+
+
+OPTIMIZERS: dict[str, OptimizerFactory] = {
     "sgd": partial(optimizer, sgd, ()),
     "momentum": partial(optimizer, momentum, ("velocity",)),
     "nesterov": partial(optimizer, nesterov, ("velocity",)),
@@ -213,22 +213,22 @@ OPTIMIZERS = {  # name -> (rate, *, momentum, beta2, eps, l1, factors) -> transf
 }
 
 
-def _proximal(u, w, threshold):
-    """u <- soft(w + u, threshold) - w, in place: w + u is 0 exactly where it should."""
+def _proximal(u: FloatArray, w: FloatArray, threshold: FloatArray) -> None:
+    """u <- soft(w + u, threshold) - w, in place, with exact zeros of w + u."""
     u += w
     u -= np.clip(u, -threshold, threshold)
     u -= w
 
 
-def _in_blocks(rate):
+def _in_blocks(rate: LearningRate) -> Callable[[int], float]:
     """Return step -> rate as a float, computed for many steps at once."""
-    first, block = 0, []
+    first, block = 0, list[float]()
 
-    def at(t):
+    def rate_at(t: int) -> float:
         nonlocal first, block
         if not 0 <= t - first < len(block):
             first = t
-            block = rate(np.arange(t, t + BLOCK)).tolist()
+            block = rate(np.arange(t, t + RATES_AT_ONCE)).tolist()
         return block[t - first]
 
-    return at
+    return rate_at

@@ -17,8 +17,8 @@ def in_slices(total):
     """Return total, or what a step does with a sum that stays in shared memory."""
 
     def slices(rows):
-        total.rows[...] = rows
-        total.reduce_scatter()
+        total.gradient_buffer[...] = rows
+        total.reduce_scatter(total.gradient_buffer)
         total.window.barrier()
 
     return slices if total.sharded else total
@@ -46,7 +46,7 @@ def exchange(comm):
             "Allreduce": allreduce.MpiAllreduce(*args),
             "mpipgd": allreduce.make_allreduce(*args),
             "mpipgd, compiled": allreduce.make_allreduce(*args, compiled=True),
-            "mpipgd, in slices": allreduce.make_allreduce(*args, apart=True),
+            "mpipgd, in slices": allreduce.make_allreduce(*args, sharded=True),
         }
         sides = {name: side(in_slices(total)) for name, total in totals.items()}
         if not totals["mpipgd, in slices"].sharded:

@@ -5,7 +5,7 @@ import pytest
 
 from mpipgd import Grid
 from mpipgd.comm import allreduce, mpi, overlap
-from mpipgd.comm.reduce_scatter import SharedWindowReduce, gather
+from mpipgd.comm.reduce_scatter import SharedWindowReduce, allgather_sparse
 from mpipgd.data.load import SplitRows
 from mpipgd.objectives.mlp import MLP
 from mpipgd.plan.batches import Batches
@@ -24,14 +24,15 @@ def test_rows_arrive_as_they_left(agree, density, dtype):
     rows[np.random.default_rng(4).random(rows.shape) >= density] = 0
     first = sum(counts[: comm.rank])
     whole = np.full_like(rows, np.nan)
-    sparse = gather(comm, rows[first : first + counts[comm.rank]], whole, counts)
+    local = rows[first : first + counts[comm.rank]]
+    sparse = allgather_sparse(comm, local, whole, counts)
     agree(np.array_equal(whole, rows) and sparse == (density < 0.1))
 
 
-@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("sharded", [False, True])
 @pytest.mark.parametrize("density", [0.01, 1.0])
 @pytest.mark.parametrize("node_size", [1, 2, 3, None])
-def test_nodes_and_slices_change_no_bit(agree, apart, density, node_size):
+def test_nodes_and_slices_change_no_bit(agree, sharded, density, node_size):
     size, workers = 9001, 7
     rows = np.random.default_rng(5).normal(size=(workers, size))
     rows[np.random.default_rng(6).random(rows.shape) >= density] = 0
@@ -43,7 +44,7 @@ def test_nodes_and_slices_change_no_bit(agree, apart, density, node_size):
             expected = allreduce.LocalReduce(grid, Clock())(rows.copy())
             args = grid, Clock(), size, "f8"
             with mpi.freed_collectively(
-                allreduce.make_allreduce(*args, apart=apart)
+                allreduce.make_allreduce(*args, sharded=sharded)
             ) as total:
                 same = _same(total, rows[grid.first : grid.last], expected)
     agree(same)
@@ -54,18 +55,20 @@ def _same(total, mine, expected):
     for _ in range(2):
         if not total.sharded:
             return np.array_equal(total(mine.copy()), expected)
-        total.rows[...] = mine
-        part = total.reduce_scatter().copy()
+        total.gradient_buffer[...] = mine
+        part = total.reduce_scatter(total.gradient_buffer).copy()
         total.window.barrier()
         if not np.array_equal(part, expected[total.slice]):
             return False
     return True
 
 
-@pytest.mark.parametrize("hidden, many", [((300,), 2), ((200, 300), 3), ((10, 4), 1)])
+@pytest.mark.parametrize(
+    "hidden, buckets", [((300,), 2), ((200, 300), 3), ((10, 4), 1)]
+)
 @pytest.mark.parametrize("node_size", [2, 3])
-def test_layers_under_way_early_change_no_bit(
-    agree, monkeypatch, hidden, many, node_size
+def test_overlapped_layers_change_no_bit(
+    agree, monkeypatch, hidden, buckets, node_size
 ):
     monkeypatch.setattr(overlap, "MIN_BUCKET_BYTES", 4000)
     rng, workers = np.random.default_rng(7), 7
@@ -82,17 +85,23 @@ def test_layers_under_way_early_change_no_bit(
         same = True
         if not grid.idle:
             args = grid, Clock(), network.size, "f4"
-            with mpi.freed_collectively(SharedWindowReduce(*args, apart=True)) as total:
-                mine = range(grid.first, grid.last)
-                batches = Batches(network, plan, part, mine, sums=total.rows)
-                if total.pieces:
-                    batches.tell(total.pieces.on_gradient_ready)
+            with mpi.freed_collectively(
+                SharedWindowReduce(*args, sharded=True)
+            ) as total:
+                batches = Batches(
+                    network,
+                    plan,
+                    part,
+                    grid.local_workers,
+                    out=total.gradient_buffer,
+                    on_ready=total.overlap and total.overlap.on_gradient_ready,
+                )
                 for step in range(5):
                     expected = alone(known(weights, step))
-                    batches(weights, step)
-                    if total.pieces:
-                        assert len(total.pieces.under_way) == many
-                    found = total.reduce_scatter().copy()
+                    gradients = batches(weights, step)
+                    if total.overlap:
+                        assert len(total.overlap.pending) == buckets
+                    found = total.reduce_scatter(gradients).copy()
                     total.window.barrier()
                     same = same and np.array_equal(found, expected[total.slice])
     agree(same)

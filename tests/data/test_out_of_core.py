@@ -55,9 +55,9 @@ def test_piles_hold_every_row_once(rows, workers, batch, pile):
     plan = Disjoint(rows, workers, batch, seed=1)
     piles, found = BlockShuffle(plan, pile, 1 << 20), []
     for worker in range(workers):
-        for number, each in enumerate(piles.of(worker)):
+        for number, each in enumerate(piles.buffers_of(worker)):
             assert each.last - each.first <= pile
-            ranges = piles.ranges(2, worker, each)
+            ranges = piles.row_ranges(2, worker, each)
             read = np.concatenate([np.arange(0), *(np.arange(*r) for r in ranges)])
             order = piles.order(2, worker, number, each)
             found.extend(read[order])

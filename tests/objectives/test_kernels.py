@@ -6,7 +6,8 @@ import pytest
 from mpipgd.objectives.losses import LOSSES
 from mpipgd.objectives.mlp import MLP
 from mpipgd.transforms import schedules
-from mpipgd.transforms.optimizers import OPTIMIZERS, chain, decay
+from mpipgd.transforms.base import chain
+from mpipgd.transforms.optimizers import OPTIMIZERS, decay
 
 from ..problems import STRENGTHS, linear, problem, sparse
 
@@ -28,7 +29,8 @@ def step_by_step(objective, X, y, order, cuts, rate):
     """Return the weights after plain SGD in numpy, one transform a step."""
     w = np.zeros((1, objective.size), dtype=objective.dtype)
     descent = chain(
-        decay(objective.l2_weights), OPTIMIZERS["sgd"](rate, l1=objective.l1_weights)
+        decay(objective.l2_weights),
+        OPTIMIZERS["sgd"](rate, l1_weights=objective.l1_weights),
     )
     state, g = descent.init(w), np.empty_like(w)
     for lo, hi in zip(cuts, cuts[1:]):
@@ -52,7 +54,7 @@ def assert_compiled_equals_plain(loss, penalty, kind, dtype, schedule, size):
     plain = step_by_step(linear(loss, penalty, dtype=dtype), X, y, order, cuts, rate)
     objective = linear(loss, penalty, dtype=dtype, compiled=True)
     w = np.zeros_like(plain)
-    objective.descend(w, X, y, order, cuts, rate(np.arange(30)))
+    objective.sgd_steps(w, X, y, order, cuts, rate(np.arange(30)))
     tolerance = TOLERANCE[dtype]
     np.testing.assert_allclose(w, plain, rtol=tolerance, atol=tolerance)
     assert np.abs(w).max() > 0.01
@@ -108,9 +110,9 @@ def test_cutting_a_run_of_steps_keeps_the_bits(loss, kind, penalty, size):
     order, cuts = batches(len(y), size, 10)
     rates = rate_of("invscaling", 10)(np.arange(10))
     whole, parts = np.zeros(objective.size), np.zeros(objective.size)
-    objective.descend(whole, X, y, order, cuts, rates)
-    objective.descend(parts, X, y, order, cuts[:5], rates[:4])
-    objective.descend(parts, X, y, order, cuts[4:], rates[4:])
+    objective.sgd_steps(whole, X, y, order, cuts, rates)
+    objective.sgd_steps(parts, X, y, order, cuts[:5], rates[:4])
+    objective.sgd_steps(parts, X, y, order, cuts[4:], rates[4:])
     assert whole.any()
     np.testing.assert_array_equal(parts, whole)
 

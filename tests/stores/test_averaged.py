@@ -60,10 +60,10 @@ def test_compiled_steps_keep_the_mean(
     known = iterates(plain, X, y, order, cuts, rates)
     rows = X.astype(dtype) if kind == "dense" else sparse(X.astype(dtype))
     y = objective.targets((y > 0) if LOSSES[loss].task == "binary" else y)
-    store = AveragedSgd(np.zeros(objective.size, dtype), first, alone=True)
-    descend = store.descent(objective)
+    store = AveragedSgd(np.zeros(objective.size, dtype), first, independent=True)
+    steps = store.sgd_steps(objective)
     for a, b in ((0, cut), (cut, 30)):
-        descend(store.pull()[0], rows, y, order, cuts[a : b + 1], rates[a:b])
+        steps(store.pull()[0], rows, y, order, cuts[a : b + 1], rates[a:b])
     expected = known[-1] if first >= 30 else known[first:].mean(axis=0)
     tolerance = 1e-9 if dtype == np.float64 else 1e-3
     np.testing.assert_allclose(

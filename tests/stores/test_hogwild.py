@@ -34,7 +34,7 @@ def made(comm, size=12, *, node_size=None, workers=None, **more):
         return grid, None, None
     sums = make_allreduce(grid, Clock(), size, "f8")
     plan = Disjoint(40 * grid.workers, grid.workers, 4)
-    known = {"every": 5, "chunk": 2} | more
+    known = {"sync_every": 5, "chunk": 2} | more
     return grid, sums, Hogwild(np.arange(size, dtype="f8"), sums, plan, **known)
 
 
@@ -50,7 +50,7 @@ def test_updates_made_in_turn_are_all_in_the_vector(comm, agree):
     for turn in range(3 * comm.size):
         if turn % comm.size == comm.rank:
             store.push(np.full((1, 12), 2.0**comm.rank))
-            store.fold()
+            store.exchange_updates()
         comm.Barrier()
     expected = np.arange(12) + 3 * (2.0**comm.size - 1)
     agree(np.array_equal(store.consensus(1), expected), comm)
@@ -71,7 +71,7 @@ def test_nodes_average_by_their_rows_and_agree_to_the_bit(agree, node_size):
     )
     for rank in range(grid.node.size):  # one after the other: none is overwritten
         if rank == grid.node.rank:
-            store.fold()
+            store.exchange_updates()
         grid.node.Barrier()
     met = store.synchronize(5)
     several = len(set(grid.node_leaders)) > 1
@@ -104,11 +104,11 @@ def test_one_rank_that_folds_is_the_descent_without(chunk, classes, dense, monke
         X = np.ascontiguousarray(rng.normal(size=(300, 50)))
     steps = rng.permutation(300), np.arange(0, 301, 3), np.full(100, 0.05)
     plain, w = np.zeros(model.size), np.zeros(model.size)
-    model.descend(plain, X, y, *steps)
+    model.sgd_steps(plain, X, y, *steps)
     base, shared = np.zeros(model.size), np.zeros(model.size)
     hot = np.arange(0, model.size, 7)
     turns = np.array([0, 4])
-    model.descend(w, X, y, *steps, (base, shared, hot, turns, chunk))
+    model.sgd_steps(w, X, y, *steps, (base, shared, hot, turns, chunk))
     chunks = -(-100 // chunk)
     assert np.allclose(w, plain, rtol=1e-10, atol=1e-13)
     assert turns[0] == chunks % 4
@@ -130,7 +130,7 @@ def test_what_others_wrote_is_taken_and_kept():
 
 
 def test_frequent_columns_are_hot(comm, monkeypatch):
-    monkeypatch.setattr(hogwild, "OFTEN", 1)
+    monkeypatch.setattr(hogwild, "HOT_COLUMN_ENTRIES", 1)
     grid, sums, store = made(comm, size=100, rows=sparse_rows(), chunk=1)
     hot, (turn, slices) = store.share[2:4]
     assert hot.tolist() == [0, 1] and (turn, slices) == (0, hogwild.SLICES)

@@ -57,9 +57,7 @@ def rosenbrock(w):
 
 @pytest.mark.parametrize("size", [2, 30])
 def test_a_valley_that_bends(size):
-    method, w = Lbfgs(rosenbrock), np.full(size, -1.2)
-    method.init(w)
-    values = []
+    method, w, values = Lbfgs(rosenbrock, size), np.full(size, -1.2), []
     while not method.converged and method.iterations < 500:
         method.iterate(w)
         values.append(float(method.state["value"]))

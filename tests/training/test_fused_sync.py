@@ -35,15 +35,15 @@ def data(comm, folder):
 
 
 @pytest.fixture
-def marched(monkeypatch):
+def fused(monkeypatch):
     """How many steps the compiled calls took."""
-    taken, real = [], fused_sync.FusedSyncStepper.__call__
+    taken, real = [], fused_sync.FusedSyncStepper.advance
 
     def counted(self, weights, step, until):
         taken.append(until - step)
         return real(self, weights, step, until)
 
-    monkeypatch.setattr(fused_sync.FusedSyncStepper, "__call__", counted)
+    monkeypatch.setattr(fused_sync.FusedSyncStepper, "advance", counted)
     return taken
 
 
@@ -55,29 +55,27 @@ def hashed(comm, data, name, **more):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_weights_are_those_of_single_steps(
-    comm, data, marched, monkeypatch, agree, name
-):
+def test_weights_are_those_of_single_steps(comm, data, fused, monkeypatch, agree, name):
     fast = hashed(comm, data, "fast", **VARIANTS[name])
-    agree(sum(marched) > 0 or comm.size == 1)
-    taken = sum(marched)
+    agree(sum(fused) > 0 or comm.size == 1)
+    taken = sum(fused)
     monkeypatch.setattr("mpipgd.training.build.can_fuse_sync", lambda *args: False)
     slow = hashed(comm, data, "slow", **VARIANTS[name])
-    agree(fast == slow and sum(marched) == taken)
+    agree(fast == slow and sum(fused) == taken)
 
 
-def test_ranks_that_march_meet_ranks_that_do_not(
-    comm, data, marched, monkeypatch, agree
+def test_ranks_with_fused_steps_agree_with_ranks_without(
+    comm, data, fused, monkeypatch, agree
 ):
     if comm.rank % 2:
         monkeypatch.setattr("mpipgd.training.build.can_fuse_sync", lambda *args: False)
     mixed = hashed(comm, data, "mixed")
-    agree(bool(marched) == (comm.rank % 2 == 0 and comm.size > 1))
+    agree(bool(fused) == (comm.rank % 2 == 0 and comm.size > 1))
     monkeypatch.setattr("mpipgd.training.build.can_fuse_sync", lambda *args: False)
     agree(mixed == hashed(comm, data, "plain"))
 
 
-def test_a_run_goes_on_step_by_step_after_marching(comm, data, monkeypatch, agree):
+def test_a_run_goes_on_step_by_step_after_fused_steps(comm, data, monkeypatch, agree):
     """The transform's counters are as if it had taken the steps: the rates go on."""
     more = {"schedule": "invscaling", "epochs": 4}
     whole = hashed(comm, data, "whole", **more)

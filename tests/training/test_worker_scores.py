@@ -108,7 +108,7 @@ def test_outer_steps_are_those_of_slowmo_and_diloco(nesterov):
         lambda t: np.full(t.shape, lr), momentum=b
     )
     a, v = rng.normal(size=4), np.zeros(4)
-    store = LocalSgd(a, sums, plan, lambda step: step + 1, outer=outer, since=1)
+    store = LocalSgd(a, sums, plan, lambda step: step + 1, outer=outer, outer_from=1)
     for step in range(1, 6):
         store.weights += rng.normal(size=(3, 4))
         g = a - store.weights.mean(axis=0)

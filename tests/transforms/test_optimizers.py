@@ -5,15 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpipgd.transforms.base import IDENTITY, chain, flatten, stateless
 from mpipgd.transforms.optimizers import (
-    IDENTITY,
     OPTIMIZERS,
-    chain,
     clip_norm,
     clip_weights,
     decay,
-    flatten,
-    scale,
 )
 
 each_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
@@ -21,6 +18,10 @@ each_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 
 def rate(t):
     return 0.1 / (1 + np.asarray(t, dtype=float))
+
+
+def scale(factor):
+    return stateless(lambda g, w: g * factor)
 
 
 def constant(lr):
@@ -100,7 +101,7 @@ def test_state_paths_name_the_place_in_the_chain():
 @each_optimizer
 def test_float32_stays_float32(name):
     gradients = np.ones((3, 1, 4), dtype=np.float32)
-    transform = OPTIMIZERS[name](rate, l1=np.ones(4, dtype=np.float32))
+    transform = OPTIMIZERS[name](rate, l1_weights=np.ones(4, dtype=np.float32))
     _, state = descend(transform, gradients, np.ones((1, 4), dtype=np.float32))
     u, _ = transform.update(gradients[0], state, np.ones((1, 4), dtype=np.float32))
     kinds = {array.dtype for path, array in flatten(state).items() if path != "t"}
@@ -118,7 +119,7 @@ def test_l1_rests_at_the_optimum_with_exact_zeros(name):
     A, b, beta, optimum = lasso()
     decaying = lambda t: 0.1 / (1 + np.asarray(t) / 200)  # noqa: E731
     lr = constant(0.5) if name == "adagrad" else decaying
-    transform = OPTIMIZERS[name](lr, l1=beta)
+    transform = OPTIMIZERS[name](lr, l1_weights=beta)
     w = np.full((1, 4), 0.5)
     state = transform.init(w)
     for _ in range(4000):

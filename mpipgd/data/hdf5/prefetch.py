@@ -81,12 +81,12 @@ class PrefetchReader:
         self.buffers.append(ReadBuffer(rows, width, self.objective.dtype))
         return self.buffers[-1]
 
-    def ahead(self, part, ranges, buffer, *, stored=False):
+    def prefetch(self, part, ranges, buffer, *, mapped=False):
         """Return the future (X, y) of the rows in some ranges, in that order.
 
-        With `stored`, X is `Stored` where files and objective allow that.
+        With `mapped`, X is `Stored` where files and objective allow that.
         """
-        return self.thread.submit(self._read, part, ranges, buffer, stored)
+        return self.thread.submit(self._read, part, ranges, buffer, mapped)
 
     def _read(self, part, ranges, buffer, stored):
         buffer.release()

@@ -7,6 +7,7 @@ here is reassociated or contracted, as numpy does neither.
 import numpy as np
 from numba import njit
 
+from ...comm.base import SharedMemoryRound
 from ...comm.shared_memory import clock_ns, tree_sum
 from . import dense, matmul
 
@@ -14,7 +15,7 @@ compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @compiled
-def descend(w, X, y, steps, alpha, loss, outputs, meeting):
+def descend(w, X, y, steps, alpha, loss, outputs, round_args):
     """Take steps w <- w - rate (Σ_k g_k / n + alpha w), in place.
 
     steps: (order, cuts, rates, counts); step s reads this rank's rows order[cuts[s]:
@@ -23,7 +24,7 @@ def descend(w, X, y, steps, alpha, loss, outputs, meeting):
     `shared.total` wants but its first argument. Returns the steps taken until a mean
     gradient was not finite, and the nanoseconds in exchanges.
     """
-    (order, cuts, rates, counts), (shared, place, turn, pairs, out) = steps, meeting
+    (order, cuts, rates, counts), (shared, position, round, pairs, out) = steps, round_args
     g, spent = np.empty((1, w.size), w.dtype), 0
     for s in range(rates.size):
         rows = order[cuts[s] : cuts[s + 1]]
@@ -33,7 +34,7 @@ def descend(w, X, y, steps, alpha, loss, outputs, meeting):
             W, G = w.reshape(-1, outputs), g.reshape(-1, outputs)
             matmul.outputs_gradient(W, X, y, rows, G, loss)
         began = clock_ns()
-        tree_sum(g, shared, place, turn + s, pairs, out)
+        tree_sum(g, SharedMemoryRound(shared, position, round + s, pairs, out))
         spent += clock_ns() - began
         squares = mean(out[0], counts[s])
         if squares - squares != 0:

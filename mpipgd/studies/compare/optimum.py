@@ -13,7 +13,6 @@ from ...data.load import load
 from ...objectives import build_objective
 from ...plan import partition
 from ...reporting.timing import Clock
-from ...training.full_batch import SMOOTH
 from ...transforms.lbfgs import Lbfgs, full_objective
 
 MAX_ITERATIONS = 5000  # iterations
@@ -62,16 +61,15 @@ def _on(grid, source, options):
     ):
         function = full_objective(objective, data.train, rows.rows, summed)
         start = function(first)[0]
-        smooth = options.model == "linear" and objective.loss in SMOOTH
+        smooth = options.model == "linear" and objective.smooth
         if not smooth or objective.l1_weights is not None:
             return Reference(start)
         return _descend(function, first, start)
 
 
 def _descend(function, first, start):
-    method = Lbfgs(function)
-    w = first.copy()
-    state = method.init(w)
+    method = Lbfgs(function, first.size)
+    w, state = first.copy(), method.state
     while not method.converged and method.iterations < MAX_ITERATIONS:
         method.iterate(w)
     norm = float(np.abs(state["gradient"]).max())
