@@ -102,7 +102,9 @@ class SharedWindowReduce(Allreduce):
         self.local_rows: FloatArray = self.partial_sums[self.first_row :][
             : len(self.subtrees)
         ]
-        self.slice = even_slices(size, grid.node.size)[grid.node.rank]
+        self._columns = even_slices(size, grid.node.size)[grid.node.rank]  # it sums
+        if sharded:
+            self.slice = self._columns
         self.local_copy = np.empty(0 if sharded else size, dtype)
         self.gradient_buffer = self.local_rows if sharded else None
         self.several_nodes = len(self.unmerged_counts) > 1
@@ -114,7 +116,7 @@ class SharedWindowReduce(Allreduce):
         for row, subtree_sum in zip(self.local_rows, self.subtree_sums(rows)):
             row[...] = subtree_sum
         began = perf_counter()
-        self.result[self.slice] = self._reduce_slice()
+        self.result[self._columns] = self._reduce_slice()
         self.window.barrier()
         self.local_copy[...] = self.result
         self.clock.count_exchange(began, self.local_rows.nbytes)
@@ -134,8 +136,8 @@ class SharedWindowReduce(Allreduce):
         overlapped = self.overlap is not None and self.overlap.wait()
         self.window.barrier()
         if not overlapped:
-            self.reduce_within_node(self.slice)
-        partial_sums = self.partial_sums[:, self.slice]
+            self.reduce_within_node(self._columns)
+        partial_sums = self.partial_sums[:, self._columns]
         if self.several_nodes:
             if not overlapped:
                 self._exchange_between_nodes()

@@ -132,7 +132,10 @@ def test_what_others_wrote_is_taken_and_kept():
 def test_frequent_columns_are_hot(comm, monkeypatch):
     monkeypatch.setattr(hogwild, "HOT_COLUMN_ENTRIES", 1)
     grid, sums, store = made(comm, size=100, rows=sparse_rows(), chunk=1)
-    hot, (turn, slices) = store.share[2:4]
+    hot, (turn, slices) = (
+        store.exchange_args.hot_weights,
+        store.exchange_args.slice_cursor,
+    )
     assert hot.tolist() == [0, 1] and (turn, slices) == (0, hogwild.SLICES)
     freed(store, sums, grid)
 
