@@ -194,6 +194,14 @@ def gather_rows(
     return request
 
 
+def split(comm: Comm, color: int, key: int) -> Comm:
+    """Return the communicator of the ranks that give the same color, ordered by key.
+
+    COMM_NULL for the color UNDEFINED. Collective.
+    """
+    return cast(Comm, comm.Split(color, key))
+
+
 class SharedArray:
     """An array in an MPI-3 shared window: all ranks of a node see the same memory.
 
@@ -208,7 +216,7 @@ class SharedArray:
         self._window = MPI.Win.Allocate_shared(nbytes, 1, comm=comm)
         self._window.Lock_all(MPI.MODE_NOCHECK)  # Sync needs an open access epoch
         buffer, _ = self._window.Shared_query(0)
-        self.array: Array = np.ndarray(shape, dtype, buffer)
+        self.array: Array = np.ndarray(shape, dtype, cast(memoryview, buffer))
 
     def fill(self, value: float) -> None:
         """Set all numbers to `value`; collective."""
@@ -257,7 +265,8 @@ class RmaArray:
             count * dtype.itemsize, dtype.itemsize, comm=comm
         )
         self._window.Lock_all(MPI.MODE_NOCHECK)
-        self.local: Array = np.frombuffer(self._window.tomemory(), dtype)
+        memory = cast(memoryview, self._window.tomemory())
+        self.local: Array = np.frombuffer(memory, dtype)
 
     def barrier(self) -> None:
         """Let all ranks see what each of them wrote into its `local`; collective."""

@@ -35,14 +35,15 @@ class Grid:
     ) -> None:
         self.workers = workers
         hosts = min(workers, comm.size)
-        active = comm.Split(0 if comm.rank < hosts else mpi.UNDEFINED, comm.rank)
+        color = 0 if comm.rank < hosts else mpi.UNDEFINED
+        active = mpi.split(comm, color, comm.rank)
         self.idle = active == mpi.COMM_NULL
         self._communicators: list[Comm] = []
         if self.idle:
             return
         self.comm, self.node = _by_node(active, node_size)
         leader_color = mpi.root_else(self.node, 0, mpi.UNDEFINED)
-        self.leaders = self.comm.Split(leader_color, self.comm.rank)
+        self.leaders = mpi.split(self.comm, leader_color, self.comm.rank)
         self._communicators = [self.leaders, self.node, self.comm]
         self.first, self.last = self.workers_of_rank(self.comm.rank)
         self.n_local_workers = self.last - self.first
@@ -86,8 +87,8 @@ def _by_node(active: Comm, node_size: int | None) -> tuple[Comm, Comm]:
     first = shared.bcast(active.rank)
     color = first if node_size is None else first + shared.rank // node_size
     order = sorted(range(active.size), key=active.allgather(color).__getitem__)
-    comm = active.Split(0, order.index(active.rank))
-    node = comm.Split(color, comm.rank)
+    comm = mpi.split(active, 0, order.index(active.rank))
+    node = mpi.split(comm, color, comm.rank)
     shared.Free()
     active.Free()
     return comm, node

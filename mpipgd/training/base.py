@@ -17,9 +17,14 @@ class Stepper(Protocol):
     converged   no further step would lower the objective
     """
 
-    state: State
-    full_batch: bool
-    converged: bool
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def full_batch(self) -> bool: ...
+
+    @property
+    def converged(self) -> bool: ...
 
     def advance(self, weights: FloatArray, step: int, until: int) -> None:
         """Take the updates `step` … `until`-1, and push them to the store.

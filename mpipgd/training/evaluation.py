@@ -19,7 +19,7 @@ from ..reporting.timing import min_mean_max
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..array_types import Array, FloatArray
+    from ..array_types import FloatArray
     from ..comm.topology import Grid
     from ..data.matrix import Matrix
     from ..objectives.base import Objective
@@ -194,8 +194,9 @@ def evaluate(grid: Grid, objective: Objective, rows: Rows, w: FloatArray) -> Eva
 
     def of_worker(
         blocks: Iterable[tuple[Matrix, FloatArray]],
-    ) -> tuple[int, float | Array]:
-        n, sums = 0, 0.0
+    ) -> tuple[int, Any]:
+        n: int = 0
+        sums: Any = 0.0
         for X, y in blocks:
             n += len(y)
             for lo in range(0, len(y), EVALUATION_ROWS):

@@ -140,7 +140,7 @@ class Lbfgs:
 
     def _direction(self, g: FloatArray) -> FloatArray:
         """Return -H g by the two-loop recursion."""
-        S, Y, kept = (self.state[key] for key in ("steps", "changes", "kept"))
+        S, Y, kept = self.state["steps"], self.state["changes"], int(self.state["kept"])
         newest_first = [(kept - k) % MEMORY for k in range(1, 1 + min(kept, MEMORY))]
         q, alphas = -g, []
         for k in newest_first:
