@@ -114,7 +114,7 @@ def wait_asleep(request: Request) -> None:
 
 
 def on_root(comm: Comm, function: Callable[..., T], *args: Any) -> T:
-    """Call `function` on rank 0; return its result, or raise its error, on all ranks."""
+    """Call `function` on rank 0; return its result or raise its error on all ranks."""
     result = None
     with raise_collectively(comm, root=True):
         if comm.rank == 0:
@@ -176,7 +176,7 @@ def gather_rows(
     *,
     blocking: bool = True,
 ) -> Request | None:
-    """Gather the rows (counts[rank], size) of all ranks into `gathered` (Σ counts, size).
+    """Gather the rows (counts[rank], size) of all ranks in `gathered` (Σ counts, size).
 
     MPI 3 counts items in 32 bits, so that an item is a whole row, of a datatype made
     for it. Returns the request unless `blocking`; both arrays must then stay alive and
@@ -252,7 +252,7 @@ def shared_concat(comm: Comm, local: Array) -> SharedArray:
 
 
 class RmaArray:
-    """An array (count,) of this rank that all ranks can read and add to (one-sided MPI).
+    """An array (count,) of this rank that all ranks read and add to (one-sided MPI).
 
     Each method returns when its operation is complete at the target. Numbers are
     changed one at a time, each atomically. Created and freed collectively.

@@ -1,1 +1,1 @@
-"""Which rows a worker reads at which step: a function of the workers, never the ranks."""
+"""Which rows a worker reads at which step: a function of the workers alone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -65,9 +65,9 @@ class Plan(ABC):
         stream = np.random.default_rng([self.seed, epoch, worker])
         return self.worker_rows(worker, stream.permutation(self.sizes[worker]))
 
+    @abstractmethod
     def worker_rows(self, worker: int, indices: IntArray) -> IntArray:
         """Return the row numbers at some indices into a worker's own rows."""
-        return indices
 
     def step_offsets(self, worker: int) -> IntArray:
         """Return (steps+1,): step s reads order[offsets[s]:offsets[s+1]]."""
@@ -75,7 +75,7 @@ class Plan(ABC):
         return offsets
 
     def counts(self, workers: Sequence[int]) -> IntArray:
-        """Return (steps, len(workers)): the rows that each worker reads at each step."""
+        """Return (steps, len(workers)): rows that each worker reads at each step."""
         return np.stack([np.diff(self.step_offsets(k)) for k in workers], axis=1)
 
     def global_batch_sizes(self) -> IntArray:

@@ -63,8 +63,10 @@ class BlockShuffle:
             s = max(s + 1, last_fitting)
             last = int(offsets[s])
             rows = self.rows if last - first <= self.rows else self.slice_rows
-            for lo in range(first, last, rows):
-                buffers.append(ShuffleBuffer(lo, min(lo + rows, last), s))
+            buffers += [
+                ShuffleBuffer(lo, min(lo + rows, last), s)
+                for lo in range(first, last, rows)
+            ]
             if first == last:  # a step without rows
                 buffers.append(ShuffleBuffer(first, first, s))
         return buffers

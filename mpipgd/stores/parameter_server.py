@@ -1,4 +1,4 @@
-"""A parameter server: a vector that ranks reach by one-sided MPI, when each is ready."""
+"""A parameter server: a vector that each rank reaches by one-sided MPI when ready."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class ParameterServer(Store):
         return clocks
 
     def _count_staleness(self, done: IntArray) -> None:
-        """Count this rank's updates, and those of others since the weights were read."""
+        """Count this rank's updates, and others' since the weights were read."""
         others = int(self.other_workers @ (done - self.clock_at_read))
         n_workers = len(self.weights)
         self.staleness_counts[min(self.staleness, BINS - 1)] += n_workers

@@ -38,7 +38,7 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What callbacks may read. Run folder and console are null objects but on rank 0."""
+    """What callbacks may read. Only rank 0 has a real run folder and console."""
 
     options: TrainConfig
     grid: Grid

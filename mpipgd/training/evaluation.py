@@ -56,10 +56,11 @@ class Evaluator:
         self,
         context: RunContext,
         *,
-        best: Best = Best(),
+        best: Best | None = None,
         last_record: dict[str, Any] | None = None,
     ) -> None:
-        self.context, self.best, self.last_record = context, best, last_record
+        self.context, self.last_record = context, last_record
+        self.best = best or Best()
         self.interval = context.options.eval_every * context.plan.steps
         self.total_sum_of_squares = None
         if context.data.header.task == "regression":
@@ -137,7 +138,7 @@ class Evaluator:
         return scores
 
     def _score(self, evaluation: Evaluation) -> Any:
-        """Return the accuracy, or R² = 1 - Σ(y-p)² / Σ(y-ȳ)²; of a sweep, each one's."""
+        """Return the accuracy, or R² = 1 - Σ(y-p)² / Σ(y-ȳ)²; of a sweep, arrays."""
         if self.total_sum_of_squares is None:
             return evaluation.hits / evaluation.rows
         if self.total_sum_of_squares == 0:

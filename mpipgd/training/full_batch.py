@@ -1,4 +1,4 @@
-"""Training over all rows at once, by L-BFGS: from the start, or after SGD (`--then`)."""
+"""Training over all rows at once by L-BFGS: from the start, or after SGD (`--then`)."""
 
 from __future__ import annotations
 

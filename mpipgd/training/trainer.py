@@ -121,7 +121,7 @@ class Trainer:
             )
 
     def _warmed_up(self, components: TrainingComponents) -> TrainingComponents:
-        """Return the components, to be freed in the end, with their kernels compiled."""
+        """Compile the kernels of components, which `free` frees; return them."""
         self._to_free.append(components)
         began = perf_counter()
         mpi.node_leader_first(self.grid.node, components.stepper.warm_up)
@@ -224,7 +224,7 @@ class Trainer:
     ) -> dict[str, Any]:
         """Run the loop with its callbacks; write the results; return the summary."""
         step = resume.step if resume else 0
-        evaluator = Evaluator(context, best=resume.best if resume else Best())
+        evaluator = Evaluator(context, best=resume.best if resume else None)
         saved_step = resume.step if resume else -1
         save = CheckpointCallback(context, evaluator, last_saved_step=saved_step)
         self.clock.start(seconds=resume.attributes["seconds"] if resume else 0.0)

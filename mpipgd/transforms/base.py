@@ -9,12 +9,12 @@ all replicas share one value. So a checkpoint is a dump of `flatten(state)`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, Union
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from ..array_types import Array, FloatArray
 
-State: TypeAlias = "Union[dict[str, Array], tuple[State, ...]]"
+State: TypeAlias = "dict[str, Array] | tuple[State, ...]"
 
 
 class Init(Protocol):

@@ -18,7 +18,7 @@ RATES_AT_ONCE = 1024  # steps of a schedule that are computed in one call
 
 
 def decay(l2_weights: FloatArray | None) -> Transform:
-    """g <- g + α w, the gradient of ½ Σ α w², α = l2_weights (size,); None: identity."""
+    """g <- g + α w, the gradient of ½ Σ α w² for α (size,); None: identity."""
     if l2_weights is None:
         return IDENTITY
     return stateless(lambda g, w: np.add(g, l2_weights * w, out=g))
