@@ -32,7 +32,9 @@ class Batches:
 
     def tell(self, arrived):
         """Let the last gradient of a step call arrived(place) as it becomes final."""
-        self.gradients[-1] = partial(self.objective.gradient, arrived=arrived)
+        self.gradients[-1] = partial(
+            self.objective.gradient, on_layer_ready=arrived
+        )
 
     def _begin(self, epoch):
         self.epoch = epoch
@@ -85,7 +87,7 @@ class Batches:
         """Take the plain-SGD steps `step` … `until`-1 in place, compiled.
 
         Only for workers that need nobody between the steps; `rates` are theirs, and
-        `taken` is the pass, called as `objective.descend`.
+        `taken` is the pass, called as `objective.sgd_steps`.
         """
         while step < until:
             epoch, s = divmod(step, self.plan.steps)

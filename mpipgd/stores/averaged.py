@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..objectives.kernel_arguments import RunningMean
 from .base import SharedWeights
 
 
@@ -28,7 +29,7 @@ class AveragedSgd(SharedWeights):
         pass_over = super().descent(objective)
 
         def descend(w, X, y, order, cuts, rates):
-            mean = self.turned[0], self.step - self.first
+            mean = RunningMean(self.turned[0], self.step - self.first)
             pass_over(w, X, y, order, cuts, rates, mean=mean)
             self.step += len(rates)
 

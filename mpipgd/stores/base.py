@@ -26,9 +26,9 @@ class SharedWeights:
     def descent(self, objective):
         """Return the objective's compiled pass over many steps, where they need nobody.
 
-        It is called as `objective.descend` on the rows of `pull`; None: step by step.
+        It is called as `objective.sgd_steps` on the rows of `pull`; None: step by step.
         """
-        return objective.descend if self.independent and objective.compiled else None
+        return objective.sgd_steps if self.independent and objective.compiled else None
 
     def next(self, step):
         """Return the step at which the workers meet next: never, as they never part."""

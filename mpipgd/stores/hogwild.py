@@ -7,6 +7,7 @@ import numpy as np
 from ..comm import mpi
 from ..data.matrix import Csr
 from ..errors import check_finite
+from ..objectives.kernel_arguments import HogwildExchange
 from .base import SharedWeights
 
 SLICES = 64  # chunks after which every weight of sparse rows was folded
@@ -46,31 +47,39 @@ class Hogwild(SharedWeights):
         self.window = mpi.SharedArray(grid.node, weights.shape, weights.dtype)
         self._spread(weights)
         if self.compiled:
-            hot, turns = self._hot(rows)
-            self.share = self.base, self.window.array, hot, turns, chunk
+            hot, n_slices = self._hot(rows)
+            self.kernel_args = HogwildExchange(
+                base=self.base,
+                shared=self.window.array,
+                hot_weights=hot,
+                next_slice=np.zeros(1, np.int64),
+                n_slices=n_slices,
+                chunk=chunk,
+            )
 
     def _hot(self, X):
-        """Return the weights to fold after every chunk, and the turns of slices."""
+        """Return the weights to fold after every chunk, and the number of slices."""
         if not isinstance(X, Csr):
-            return np.empty(0, np.int64), np.array([0, 1])
+            return np.empty(0, np.int64), 1
         counts = np.bincount(X.indices, minlength=X.width)
         chunks = (X.indptr.size - 1) / (self.chunk * self.plan.batch_size)
         columns = np.flatnonzero(counts > OFTEN * chunks)
         many = self.base.size // X.width
         hot = (columns[:, None] * many + np.arange(many)).reshape(-1)
-        return hot, np.array([0, SLICES])
+        return hot, SLICES
 
     def push(self, update):
         self.replica += update.sum(axis=0)
 
     def descent(self, objective):
         if not self.shared:
-            return objective.descend
+            return objective.sgd_steps
 
         def folding(w, X, y, order, cuts, rates):
-            objective.descend(w, X, y, order, cuts, rates, self.share)
+            objective.sgd_steps(w, X, y, order, cuts, rates, exchange=self.kernel_args)
             chunks = -(-len(rates) // self.chunk)
-            weights = self.share[2].size + self.replica.size // self.share[3][1]
+            hot = self.kernel_args.hot_weights
+            weights = hot.size + self.replica.size // self.kernel_args.n_slices
             self.total.clock.bytes_sent += chunks * weights * self.replica.itemsize
 
         return folding

@@ -80,7 +80,7 @@ def build_batches(objective, plan, train, grid, clock, vectors):
     workers = range(grid.first, grid.last)
     if isinstance(train, SplitRows):
         batches = Batches(objective, plan, train, workers, sums=sums)
-        if vectors.pieces and hasattr(objective, "layer_offsets"):
+        if vectors.pieces and objective.layer_offsets:
             batches.tell(vectors.pieces.on_gradient_ready)
         return batches
     return StreamedBatches(objective, plan, train, workers, clock=clock, sums=sums)

@@ -11,8 +11,6 @@ from ..transforms.lbfgs import Lbfgs, full_objective
 from ..transforms.optimizers import IDENTITY, Transform
 from .build import TrainingComponents, warm_up
 
-SMOOTH = ("squared", "huber", "log", "squared_hinge", "softmax")
-
 
 def expect_smooth(options, objective):
     """Raise UsageError where the objective has a kink that L-BFGS cannot know of."""
@@ -24,8 +22,8 @@ def expect_smooth(options, objective):
         raise UsageError(
             f"{flag} lbfgs takes no l1 penalty, found {found}", agreed=True
         )
-    if objective.loss not in SMOOTH or getattr(objective, "activation", "") == "relu":
-        found = objective.loss if objective.loss not in SMOOTH else "relu"
+    if not objective.smooth:
+        found = objective.activation or objective.loss
         raise UsageError(
             f"{flag} lbfgs takes smooth functions, found {found}", agreed=True
         )

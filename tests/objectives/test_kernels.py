@@ -52,7 +52,7 @@ def assert_compiled_equals_plain(loss, penalty, kind, dtype, schedule, size):
     plain = step_by_step(linear(loss, penalty, dtype=dtype), X, y, order, cuts, rate)
     objective = linear(loss, penalty, dtype=dtype, compiled=True)
     w = np.zeros_like(plain)
-    objective.descend(w, X, y, order, cuts, rate(np.arange(30)))
+    objective.sgd_steps(w, X, y, order, cuts, rate(np.arange(30)))
     tolerance = TOLERANCE[dtype]
     np.testing.assert_allclose(w, plain, rtol=tolerance, atol=tolerance)
     assert np.abs(w).max() > 0.01
@@ -108,9 +108,9 @@ def test_cutting_a_run_of_steps_keeps_the_bits(loss, kind, penalty, size):
     order, cuts = batches(len(y), size, 10)
     rates = rate_of("invscaling", 10)(np.arange(10))
     whole, parts = np.zeros(objective.size), np.zeros(objective.size)
-    objective.descend(whole, X, y, order, cuts, rates)
-    objective.descend(parts, X, y, order, cuts[:5], rates[:4])
-    objective.descend(parts, X, y, order, cuts[4:], rates[4:])
+    objective.sgd_steps(whole, X, y, order, cuts, rates)
+    objective.sgd_steps(parts, X, y, order, cuts[:5], rates[:4])
+    objective.sgd_steps(parts, X, y, order, cuts[4:], rates[4:])
     assert whole.any()
     np.testing.assert_array_equal(parts, whole)
 

@@ -41,7 +41,7 @@ def test_late_is_at_once(loss, penalty, dtype, n, d, size, rate):
         )
         objective = linear(loss, penalty, compiled=True, **known)
         w = np.zeros_like(plain)
-        objective.descend(w, sparse(X), y, order, cuts, rates)
+        objective.sgd_steps(w, sparse(X), y, order, cuts, rates)
     finite = np.abs(plain) < 1e6  # what diverges magnifies the last bit
     if finite.all():
         scale = TOLERANCE[dtype] * max(1, np.abs(plain).max()) * 10

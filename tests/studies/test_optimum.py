@@ -43,7 +43,7 @@ def repeated(objective, X, y, rates, w):
     chunk, n = 1000, len(y)
     order, cuts = np.tile(np.arange(n), chunk), n * np.arange(chunk + 1)
     for lo in range(0, len(rates), chunk):
-        objective.descend(w, X, y, order, cuts, rates[lo : lo + chunk])
+        objective.sgd_steps(w, X, y, order, cuts, rates[lo : lo + chunk])
     return w
 
 

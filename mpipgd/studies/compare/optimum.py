@@ -13,7 +13,6 @@ from ...data.load import load
 from ...objectives import build_objective
 from ...plan import partition
 from ...reporting.timing import Clock
-from ...training.full_batch import SMOOTH
 from ...transforms.lbfgs import Lbfgs, full_objective
 
 MAX_ITERATIONS = 5000  # iterations
@@ -62,8 +61,7 @@ def _on(grid, source, options):
     ):
         function = full_objective(objective, data.train, rows.rows, summed)
         start = function(first)[0]
-        smooth = options.model == "linear" and objective.loss in SMOOTH
-        if not smooth or objective.l1_weights is not None:
+        if options.model != "linear" or not objective.smooth:
             return Reference(start)
         return _descend(function, first, start)
 
