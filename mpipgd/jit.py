@@ -1,7 +1,8 @@
-"""How functions are compiled: cached, without the interpreter's lock.
+"""How functions are compiled with numba: cached on disk, and without the GIL.
 
-Sums may be reassociated by the compiler but not at run time: same machine, same rows,
-same bits, wherever the arrays lie.
+The compiler may reassociate sums and contract a b + c to one rounding, but decides that
+at compile time: with the same machine and the same rows the bits are the same, wherever
+the arrays lie in memory.
 """
 
 from numba import njit
@@ -11,8 +12,9 @@ FASTMATH_FLAGS = {"reassoc", "contract"}
 
 compiled = njit(**JIT_OPTIONS, fastmath=FASTMATH_FLAGS)
 
-# into the caller, where a call would take as long as what it does
+# Inlined into the caller, for functions as short as the call itself.
 inlined = njit(**JIT_OPTIONS, fastmath=FASTMATH_FLAGS, inline="always")
 
-# without counting references to arrays, which is atomic: where no array is made
+# Without reference counts of arrays, which are atomic operations: only for functions
+# that make no array.
 compiled_without_refcounts = njit(**JIT_OPTIONS, fastmath=FASTMATH_FLAGS, _nrt=False)

@@ -1,4 +1,13 @@
-"""Objectives: which gradient. They know no MPI and no optimizer."""
+"""Objectives: losses of models over rows, and their gradients.
+
+`MODELS` names the models, and `build_objective` makes the one that the options ask for.
+What an objective offers is described in `base`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -6,10 +15,27 @@ from ..errors import UsageError, expect
 from .linear import Linear
 from .losses import LOSSES
 from .mlp import ACTIVATIONS, MLP
-from .sweep import build_sweep
+from .sweep import LinearSweep, parse_sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..config.options import TrainConfig
+    from ..data.hdf5.header import Header
+    from .base import Objective
+
+__all__ = [
+    "ACTIVATIONS",
+    "DEFAULT_LOSS",
+    "LOSSES",
+    "MODELS",
+    "PENALTIES",
+    "build_objective",
+]
 
 DEFAULT_LOSS = {"regression": "squared", "binary": "log", "multiclass": "softmax"}
-PENALTIES = {  # name -> (share of l2, share of l1) of alpha, given l1_ratio
+PENALTIES: dict[str, Callable[[float], tuple[float, float]]] = {
+    # name -> fractions of alpha for l2 and l1, given l1_ratio
     "none": lambda ratio: (0.0, 0.0),
     "l2": lambda ratio: (1.0, 0.0),
     "l1": lambda ratio: (0.0, 1.0),
@@ -17,19 +43,18 @@ PENALTIES = {  # name -> (share of l2, share of l1) of alpha, given l1_ratio
 }
 
 
-def build_linear(options, header):
+def build_linear(options: TrainConfig, header: Header) -> Linear:
     """Return the linear objective that `options` ask for on data with this `header`."""
     loss = options.loss or DEFAULT_LOSS[header.task]
     expect("--loss", loss, LOSSES)
-    _fit_task(loss, header)
+    _expect_loss_for_task(loss, header)
     if len(options.alpha) != 1:
-        found = len(options.alpha)
-        raise UsageError(f"--alpha holds {found} values; a linear model takes one")
-    softmax = loss == "softmax"
+        n = len(options.alpha)
+        raise UsageError(f"--alpha holds {n} values; a linear model takes one")
     l2, l1 = PENALTIES[options.penalty](options.l1_ratio)
     return Linear(
         header.n_features,
-        len(header.classes) if softmax else 1,
+        len(header.classes or ()) if loss == "softmax" else 1,
         loss=loss,
         l2=options.alpha[0] * l2,
         l1=options.alpha[0] * l1,
@@ -40,8 +65,8 @@ def build_linear(options, header):
     )
 
 
-def build_mlp(options, header):
-    """Return the network that `options` ask for."""
+def build_mlp(options: TrainConfig, header: Header) -> MLP:
+    """Return the network that `options` ask for on data with this `header`."""
     regression = header.task == "regression"
     loss = options.loss or ("squared" if regression else "softmax")
     expect("--loss", loss, ("softmax", "squared"))
@@ -57,7 +82,7 @@ def build_mlp(options, header):
     return MLP(
         header.n_features,
         options.hidden,
-        1 if regression else len(header.classes),
+        1 if regression else len(header.classes or ()),
         activation=options.activation,
         loss=loss,
         alpha=(0.0,) if options.penalty == "none" else tuple(options.alpha),
@@ -66,28 +91,48 @@ def build_mlp(options, header):
     )
 
 
-MODELS = {"linear": build_linear, "mlp": build_mlp}
+def build_sweep(options: TrainConfig, header: Header) -> LinearSweep:
+    """Return the objective of all configurations in `options.many`."""
+    expect("--model", options.model, ("linear",))
+    configs = parse_sweep(options.many or "")
+    if any("alpha" in config for config in configs) and options.schedule == "optimal":
+        raise UsageError("--many alpha: the schedule optimal depends on --alpha")
+    models = []
+    for config in configs:
+        changes: dict[str, Any] = {k: v for k, v in config.items() if k != "lr"}
+        if "alpha" in changes:
+            changes["alpha"] = (changes["alpha"],)
+        models.append(build_linear(dataclasses.replace(options, **changes), header))
+    if models[0].loss == "softmax":
+        raise UsageError("--many takes losses of one output, found softmax")
+    return LinearSweep(models, configs)
 
 
-def build_objective(options, header):
+MODELS: dict[str, Callable[[TrainConfig, Header], Objective]] = {
+    "linear": build_linear,
+    "mlp": build_mlp,
+}
+
+
+def build_objective(options: TrainConfig, header: Header) -> Objective:
     """Return the objective for data with this header; UsageError where they misfit."""
     expect("--model", options.model, MODELS)
     expect("--penalty", options.penalty, PENALTIES)
     if options.many:
-        return build_sweep(options, header, build_linear)
+        return build_sweep(options, header)
     return MODELS[options.model](options, header)
 
 
-def _fit_task(loss, header):
+def _expect_loss_for_task(loss: str, header: Header) -> None:
     """Raise UsageError where the loss is for another task than the data's."""
-    task, wanted = header.task, LOSSES[loss].task
-    if task == wanted or (wanted == "multiclass" and task == "binary"):
+    task, required = header.task, LOSSES[loss].task
+    if task == required or (required == "multiclass" and task == "binary"):
         return
     takes = {"regression": "regression", "binary": "two classes"}
-    classes = len(header.classes or ())
-    found = "is for regression" if task == "regression" else f"has {classes}"
+    n_classes = len(header.classes or ())
+    found = "is for regression" if task == "regression" else f"has {n_classes}"
     raise UsageError(
-        f"--loss {loss} takes {takes.get(wanted, 'classes')}; the data {found}"
-        f"{'' if task == 'regression' or wanted == 'binary' else ' classes'}"
+        f"--loss {loss} takes {takes.get(required, 'classes')}; the data {found}"
+        f"{'' if task == 'regression' or required == 'binary' else ' classes'}"
         f": use {DEFAULT_LOSS[task]}"
     )

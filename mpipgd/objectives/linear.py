@@ -1,27 +1,45 @@
 """Linear models: one raw output p = x · w per row, or C of them for softmax."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..data import matrix
 from ..data.matrix import Csr, MappedRows
+from .kernel_arguments import (
+    NO_MEAN,
+    HogwildExchange,
+    LossParams,
+    PenaltyWeights,
+    RunningMean,
+    SgdSteps,
+    SyncSgdSteps,
+)
 from .losses import LOSS_IDS, LOSSES, class_indices, probabilities
 
-ROWS_PER_CALL = 1024  # rows
-MAX_KERNEL_WEIGHTS = (
-    1 << 17
-)  # weights; of more, a library's blocks make better use of caches
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from ..array_types import Array, FloatArray, IntArray
+    from ..comm.base import SharedMemoryRound
+    from .base import LayerCallback, Matrix
+
+FLOAT64 = np.dtype(np.float64)
+ROWS_PER_CALL = 1024  # sparse rows, at least, that a compiled call takes
+MAX_KERNEL_WEIGHTS = 1 << 17  # for more, a BLAS makes better use of the caches
 
 
 @dataclass(frozen=True)
 class Linear:
-    """Mean loss(x · w, y) + l2 ½‖w‖² + l1 ‖w‖₁.
+    """Mean loss(x · w, y) + l2 ½‖w‖² + l1 ‖w‖₁; a `CompiledObjective` if `compiled`.
 
     With `intercept` the last column of X is ones, and its weight is not penalised.
     `n_outputs` is the number of classes for softmax, else 1; `epsilon` is huber's.
-    `compiled` takes the numba kernels and offers `descend`; without it, numpy.
+    Without `compiled`, numpy is used instead of numba's kernels.
     """
 
     n_features: int
@@ -31,156 +49,211 @@ class Linear:
     l1: float = 0.0
     intercept: bool = True
     epsilon: float = 0.1
-    dtype: np.dtype = np.dtype(np.float64)
+    dtype: np.dtype[Any] = FLOAT64
     compiled: bool = False
 
-    n_models = 1
-    layer_offsets = ()
-    activation = None
-    configs = ()
-
-    @property
-    def smooth(self):
-        return self.loss in ("squared", "huber", "log", "squared_hinge", "softmax") and self.l1_weights is None
-
-    def lr_factors(self, lr):
-        return None
+    activation: ClassVar[str | None] = None
+    n_models: ClassVar[int] = 1
+    layer_offsets: ClassVar[tuple[int, ...]] = ()
 
     @cached_property
-    def shapes(self):
+    def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of the weights, in flat order."""
         columns = (self.n_outputs,) if self.loss == "softmax" else ()
-        shapes = {"coef": (self.n_features, *columns)}
+        shapes: dict[str, tuple[int, ...]] = {"coef": (self.n_features, *columns)}
         if self.intercept:
             shapes["intercept"] = columns or (1,)
         return shapes
 
     @cached_property
-    def size(self):
+    def size(self) -> int:
         """The number of weights."""
         return (self.n_features + self.intercept) * self.n_outputs
 
     @cached_property
-    def l2_weights(self):
+    def l2_weights(self) -> FloatArray | None:
         """The l2 strength of each weight (size,), or None."""
         return self._strengths(self.l2)
 
     @cached_property
-    def l1_weights(self):
+    def l1_weights(self) -> FloatArray | None:
         """The l1 strength of each weight (size,), or None."""
         return self._strengths(self.l1)
 
-    def _strengths(self, strength):
+    def _strengths(self, strength: float) -> FloatArray | None:
         if strength == 0:
             return None
         strengths = np.full(self.size, strength, dtype=self.dtype)
         strengths[self.n_features * self.n_outputs :] = 0
         return strengths
 
-    def init(self, rng):
+    @property
+    def smooth(self) -> bool:
+        """Whether the loss is smooth and there is no l1 penalty."""
+        return LOSSES[self.loss].smooth and self.l1_weights is None
+
+    @property
+    def supports_mapped_rows(self) -> bool:
+        """Whether `gradient` takes `MappedRows`: the kernel of one output does."""
+        return self.compiled and self.loss != "softmax"
+
+    @property
+    def supports_sparse_averaging(self) -> bool:
+        """Whether `sgd_steps` can keep the mean over the steps on sparse rows."""
+        return self.l1_weights is None and self.loss != "softmax"
+
+    def init(self, rng: np.random.Generator | None) -> FloatArray:
         """Return zeros (size,): every loss here is convex."""
         return np.zeros(self.size, dtype=self.dtype)
 
-    def targets(self, y):
-        """Return y as the loss wants it: floats, ±1, or class indices."""
+    def targets(self, y: Array) -> Array:
+        """Return y as the loss takes it: floats, ±1, or class indices."""
         task = LOSSES[self.loss].task
         if task == "regression":
             return np.ascontiguousarray(y, dtype=self.dtype)
         classes = class_indices(y, 2 if task == "binary" else self.n_outputs)
         return (2 * classes - 1).astype(self.dtype) if task == "binary" else classes
 
-    def gradient(self, w, X, y, rows, out):
+    def gradient(
+        self,
+        w: FloatArray,
+        X: Matrix | MappedRows,
+        y: Array,
+        rows: IntArray | None,
+        out: FloatArray,
+        on_layer_ready: LayerCallback | None = None,
+    ) -> float:
         """Write the gradient sum over X[rows] into `out`; return the loss sum.
 
-        `rows` are row numbers (int64), or None for all; the penalty is not in it.
+        `rows` are row numbers (int64), or None for all; the penalty is not included.
+        `on_layer_ready` is not called: there are no layers.
         """
         if isinstance(X, MappedRows):
-            return self._stored_gradient(w, X, y, out)
-        if not self.compiled or not self._fits(X):
-            return self._plain_gradient(w, X, y, rows, out)
-        passes, entries = self._fitting(X)
+            return self._mapped_gradient(w, X, y, out)
+        if not self.compiled or not self._has_kernel(X):
+            return self._numpy_gradient(w, X, y, rows, out)
+        kernel = self._kernel_for(X)
         if self.loss == "softmax":
-            W, G = self._matrix(w), self._matrix(out)
-            return passes.outputs_gradient(W, entries, y, rows, G, self._code)
-        return passes.gradient(w, entries, y, rows, out, self._code)
+            W, G = self._as_matrix(w), self._as_matrix(out)
+            return kernel.outputs_gradient(W, X, y, rows, G, self._loss_params)
+        return kernel.gradient(w, X, y, rows, out, self._loss_params)
 
-    def _fits(self, X):
-        """Are there compiled passes over such rows that numpy does not outdo?"""
+    def _has_kernel(self, X: Matrix) -> bool:
+        """Return whether there is a kernel for such rows that is faster than numpy."""
         if isinstance(X, Csr) or self.loss != "softmax":
             return True
         return X.flags.c_contiguous and self.size <= MAX_KERNEL_WEIGHTS
 
-    def _fitting(self, X):
-        """Return the module of compiled passes over such rows, and what it takes."""
+    def _kernel_for(self, X: Matrix) -> Any:
+        """Return the module with the kernels for such rows."""
         if isinstance(X, Csr):
-            return self._kernels.sparse, X[:3]
-        softmax = self.loss == "softmax"
-        return self._kernels.matmul if softmax else self._kernels.dense, X
+            return self._kernels.sparse
+        return self._kernels.matmul if self.loss == "softmax" else self._kernels.dense
 
-    @property
-    def supports_mapped_rows(self):
-        """Can `gradient` read rows as they are stored?"""
-        return self.compiled and self.loss != "softmax"
-
-    def _stored_gradient(self, w, X, y, out):
-        out[...] = total = at = 0
+    def _mapped_gradient(
+        self, w: FloatArray, X: MappedRows, y: Array, out: FloatArray
+    ) -> float:
+        out[...] = 0
+        total, lo = 0.0, 0
         for data, spans in X.segments:
-            end = at + int(spans[:, 1].sum())
-            segment = (data, spans), y[at:end], X.scaling
-            total += self._kernels.dense.stored_gradient(w, *segment, out, self._code)
-            at = end
+            hi = lo + int(spans[:, 1].sum())
+            total += self._kernels.dense.mapped_gradient(
+                w, data, spans, y[lo:hi], X.scaling, out, self._loss_params
+            )
+            lo = hi
         return total
 
-    def _plain_gradient(self, w, X, y, rows, out):
+    def _numpy_gradient(
+        self,
+        w: FloatArray,
+        X: Matrix,
+        y: Array,
+        rows: IntArray | None,
+        out: FloatArray,
+    ) -> float:
         if rows is not None:
             X, y = matrix.take_rows(X, rows), y[rows]
         loss = LOSSES[self.loss]
-        p = matrix.product(X, self._matrix(w))
+        p = matrix.product(X, self._as_matrix(w))
         r = loss.slope(p, y, self.epsilon)
-        matrix.transposed_product(X, r, self._matrix(out))
+        matrix.transposed_product(X, r, self._as_matrix(out))
         return float(loss.value(p, y, self.epsilon).sum(dtype=np.float64))
 
-    def sgd_steps(self, w, X, y, order, cuts, rates, share=None, mean=(None, 0)):
-        """Take many plain SGD steps on `w` in place; needs `compiled`.
+    def sgd_steps(
+        self,
+        w: FloatArray,
+        X: Matrix,
+        y: Array,
+        order: IntArray,
+        offsets: IntArray,
+        rates: FloatArray,
+        *,
+        exchange: HogwildExchange | None = None,
+        mean: RunningMean = NO_MEAN,
+    ) -> None:
+        """Take plain SGD steps on `w` in place, in one compiled call.
 
-        Step s reads the rows order[cuts[s]:cuts[s + 1]]; with their mean gradient g,
-        w <- w - rates[s] (g + alpha w), then soft-thresholded at rates[s] beta. The
-        bits do not depend on how a run of steps is cut into calls, see `grain`.
-        `order` and `cuts` (steps + 1,) are int64, `rates` (steps,) float64. With
-        `share` the steps are folded into a shared vector: see `folds.descend`. With
-        `mean`, (u, k), u <- u + max(0, k + s) Δ for the change Δ of w in step s.
+        Step s reads the rows order[offsets[s]:offsets[s + 1]]; with their mean gradient
+        g, w <- soft_threshold(w - rates[s] (g + l2 w), rates[s] l1). `order` and
+        `offsets` (steps + 1,) are int64, `rates` (steps,) float64. The bits do not
+        depend on how steps are divided into calls, see `steps_per_call`.
+
+        With `exchange`, w is exchanged with a vector in shared memory after every chunk
+        of steps, see `kernels.hogwild`. With `mean`, u <- u + max(0, k + s) Δ for the
+        change Δ of w in step s, see `RunningMean`.
         """
-        (passes, entries), softmax = self._fitting(X), self.loss == "softmax"
-        steps, strengths = (order, cuts, rates), (self.l2_weights, self.l1_weights)
-        if share:
-            loss = self.n_outputs if softmax else self._code
-            self._kernels.hogwild.descend(w, entries, y, steps, strengths, loss, share)
+        steps = SgdSteps(order, offsets, rates)
+        penalty, loss = self._penalty_weights, self._loss_params
+        softmax = self.loss == "softmax"
+        if exchange is not None:
+            n_outputs = self.n_outputs if softmax else None
+            self._kernels.hogwild.hogwild_sgd_steps(
+                w, X, y, steps, penalty, loss, n_outputs, exchange
+            )
         elif softmax:
-            passes.softmax_descend(self._matrix(w), entries, y, steps, strengths, mean)
+            self._kernel_for(X).softmax_sgd_steps(
+                self._as_matrix(w), X, y, steps, penalty, loss, mean
+            )
         else:
-            passes.descend(w, entries, y, steps, strengths, self._code, mean)
+            self._kernel_for(X).sgd_steps(w, X, y, steps, penalty, loss, mean)
 
-    def supports_fused_sync(self, X):
-        """Can `march` take the steps over such rows?"""
+    def supports_fused_sync(self, X: Matrix) -> bool:
+        """Whether `fused_sync_steps` takes such rows: dense, without an l1 penalty."""
         dense = self.compiled and not isinstance(X, Csr)
-        return dense and self._fits(X) and self.l1_weights is None
+        return dense and self._has_kernel(X) and self.l1_weights is None
 
-    def fused_sync_steps(self, w, X, y, steps, meeting):
-        """Take many steps of synchronous SGD with all ranks: see `together.descend`."""
-        outputs = self.n_outputs if self.loss == "softmax" else None
-        known = self.l2_weights, self._code, outputs
-        return self._kernels.fused_sync.descend(w, X, y, steps, *known, meeting)
+    def fused_sync_steps(
+        self,
+        w: FloatArray,
+        X: Matrix,
+        y: Array,
+        steps: SyncSgdSteps,
+        round_args: SharedMemoryRound,
+    ) -> tuple[int, int]:
+        """Take steps of synchronous SGD with all ranks, in one compiled call.
 
-    @property
-    def supports_sparse_averaging(self):
-        """Can `descend` keep the mean over steps on sparse rows?"""
-        return self.l1_weights is None and self.loss != "softmax"
+        See `CompiledObjective` and `kernels.fused_sync`.
+        """
+        return self._kernels.fused_sync.sync_sgd_steps(
+            w,
+            X,
+            y,
+            steps,
+            self.l2_weights,
+            self._loss_params,
+            self.n_outputs if self.loss == "softmax" else None,
+            round_args,
+        )
 
-    def steps_per_call(self, X, batch_size):
-        """Return how many steps of an epoch one call of `descend` must take at once.
+    def lr_factors(self, lr: float) -> None:
+        """Return None: all weights have the learning rate `lr`."""
 
-        Sparse rows leave penalties for later, to the end of a call at the latest: where
-        calls end, the bits tell. Each end costs as much as some hundred rows. 0: any.
+    def steps_per_call(self, X: Matrix, batch_size: int) -> int:
+        """Return how many steps of an epoch one call of `sgd_steps` must take; 0: any.
+
+        On sparse rows penalties are postponed to the end of a call at the latest, so
+        that the bits depend on where calls end. Each end costs as much as some hundred
+        rows.
         """
         if not isinstance(X, Csr) or (
             self.l2_weights is None and self.l1_weights is None
@@ -188,71 +261,81 @@ class Linear:
             return 0
         return max(1, max(ROWS_PER_CALL, X.width // 8) // batch_size)
 
-    def evaluate(self, w, X, y):
-        """Return [loss sum, hits] over all rows; for regression Σ (p - y)² as hits."""
-        loss, p = LOSSES[self.loss], self._raw(w, X)
+    def evaluate(self, w: FloatArray, X: Matrix, y: Array) -> FloatArray:
+        """Return [loss sum, rows predicted right] over all rows, float64.
+
+        For regression the second is Σ (p - y)².
+        """
+        loss, p = LOSSES[self.loss], self._raw_output(w, X)
         total = loss.value(p, y, self.epsilon).sum(dtype=np.float64)
         if loss.task == "regression":
-            hits = np.square(p - y).sum(dtype=np.float64)
+            score = np.square(p - y).sum(dtype=np.float64)
         else:
-            known = y > 0 if loss.task == "binary" else y
-            hits = np.count_nonzero(self._decide(p) == known)
-        return np.array([total, hits], dtype=np.float64)
+            expected = y > 0 if loss.task == "binary" else y
+            score = np.count_nonzero(self._predict_from_outputs(p) == expected)
+        return np.array([total, score], dtype=np.float64)
 
-    def output(self, w, X):
+    def output(self, w: FloatArray, X: Matrix) -> FloatArray:
         """Return predictions or decision values (n,), or probabilities (n, C)."""
-        p = self._raw(w, X)
+        p = self._raw_output(w, X)
         return probabilities(p) if self.loss == "softmax" else p
 
-    def predict(self, w, X):
+    def predict(self, w: FloatArray, X: Matrix) -> Array:
         """Return predicted values, or class indices, (n,)."""
-        return self._decide(self._raw(w, X))
+        return self._predict_from_outputs(self._raw_output(w, X))
 
-    def penalty(self, w):
-        """Return ½ Σ alpha w² + Σ beta |w|."""
+    def penalty(self, w: FloatArray) -> float:
+        """Return ½ Σ l2 w² + Σ l1 |w|."""
         return penalty(w, self.l2_weights, self.l1_weights)
 
-    def warm_up(self, X, y):
-        """Compile what any run over such X and y calls, by calling it on no rows."""
+    def warm_up(self, X: Matrix, y: Array) -> None:
+        """Compile the kernels of `gradient` and `evaluate` by calls on no rows."""
         if not self.compiled:
             return
         w = np.zeros(self.size, dtype=self.dtype)
-        none, out = np.empty(0, dtype=np.int64), np.empty_like(w)
-        self.gradient(w, X, y, none, out)
+        no_rows, out = np.empty(0, dtype=np.int64), np.empty_like(w)
+        self.gradient(w, X, y, no_rows, out)
         self.gradient(w, matrix.slice_rows(X, 0, 0), y[:0], None, out)
         self.evaluate(w, matrix.slice_rows(X, 0, 0), y[:0])
 
-    def _decide(self, p):
+    def _predict_from_outputs(self, p: FloatArray) -> Array:
         task = LOSSES[self.loss].task
         if task == "regression":
             return p
         return (p > 0).astype(np.intp) if task == "binary" else p.argmax(axis=1)
 
-    def _raw(self, w, X):
-        W = self._matrix(w)
+    def _raw_output(self, w: FloatArray, X: Matrix) -> FloatArray:
+        W = self._as_matrix(w)
         if not (self.compiled and isinstance(X, Csr)):
             return matrix.product(X, W)
         p = np.empty((matrix.n_rows(X), *W.shape[1:]), dtype=w.dtype)
         columns = (-1, self.n_outputs)
-        self._kernels.sparse.product(X[:3], W.reshape(columns), p.reshape(columns))
+        self._kernels.sparse.product(X, W.reshape(columns), p.reshape(columns))
         return p
 
-    def _matrix(self, w):
+    def _as_matrix(self, w: FloatArray) -> FloatArray:
+        """Return w as (width, n_outputs) for softmax, else as it is."""
         return w.reshape(-1, self.n_outputs) if self.loss == "softmax" else w
 
     @cached_property
-    def _code(self):
-        return LOSS_IDS[self.loss], float(self.epsilon)
+    def _loss_params(self) -> LossParams:
+        return LossParams(LOSS_IDS[self.loss], float(self.epsilon))
 
     @cached_property
-    def _kernels(self):
-        from . import kernels
+    def _penalty_weights(self) -> PenaltyWeights:
+        return PenaltyWeights(l2=self.l2_weights, l1=self.l1_weights)
+
+    @cached_property
+    def _kernels(self) -> ModuleType:
+        from . import kernels  # imports numba
 
         return kernels
 
 
-def penalty(w, alpha, beta):
-    """Return ½ Σ alpha w² + Σ beta |w| in float64; None is no penalty."""
+def penalty(
+    w: FloatArray, l2_weights: FloatArray | None, l1_weights: FloatArray | None
+) -> float:
+    """Return ½ Σ l2 w² + Σ l1 |w| in float64; None is no penalty."""
     w = w.astype(np.float64)
-    ridge = 0.0 if alpha is None else 0.5 * float(np.sum(alpha * w * w))
-    return ridge if beta is None else ridge + float(np.sum(beta * np.abs(w)))
+    l2 = 0.0 if l2_weights is None else 0.5 * float(np.sum(l2_weights * w * w))
+    return l2 if l1_weights is None else l2 + float(np.sum(l1_weights * np.abs(w)))

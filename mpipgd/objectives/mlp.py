@@ -1,107 +1,121 @@
 """The multilayer perceptron: h_l = activation(h_{l-1} W_l + b_l), a linear output."""
 
+from __future__ import annotations
+
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..data.matrix import Csr
+from ..data.matrix import Csr, MappedRows
 from ..errors import UsageError
 from .linear import penalty
 from .losses import LOSSES, class_indices, probabilities
 from .weights import size, views
 
-BLOCK = 2048
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import DTypeLike
+
+    from ..array_types import Array, FloatArray, IntArray
+    from .base import LayerCallback, Matrix
+
+BLOCK_ROWS = 2048  # rows that are evaluated at a time
 
 
-def sigmoid(z):
-    """Turn z into 1 / (1 + exp(-z)) in place, by tanh, which cannot overflow."""
+class Activation(NamedTuple):
+    """An activation function and its backward pass, both in place.
+
+    forward(z): z <- h = activation(z). backward(delta, h): delta <- delta h', for the
+    derivative h' in z, written in h; the contents of h are lost.
+    """
+
+    forward: Callable[[FloatArray], object]
+    backward: Callable[[FloatArray, FloatArray], None]
+
+
+def sigmoid(z: FloatArray) -> None:
+    """z <- 1 / (1 + exp(-z)) in place, computed by tanh, which cannot overflow."""
     z *= 0.5
     np.tanh(z, out=z)
     z += 1
     z *= 0.5
 
 
-def sigmoid_back(delta, h):
-    """delta <- delta h (1 - h); h is used up."""
+def sigmoid_back(delta: FloatArray, h: FloatArray) -> None:
+    """delta <- delta h (1 - h); h is overwritten."""
     delta *= h
     np.subtract(1, h, out=h)
     delta *= h
 
 
-def tanh_back(delta, h):
-    """delta <- delta (1 - h²); h is used up."""
+def tanh_back(delta: FloatArray, h: FloatArray) -> None:
+    """delta <- delta (1 - h²); h is overwritten."""
     np.square(h, out=h)
     np.subtract(1, h, out=h)
     delta *= h
 
 
-def relu_back(delta, h):
+def relu_back(delta: FloatArray, h: FloatArray) -> None:
     """delta <- delta where h > 0, else 0."""
     delta *= h > 0
 
 
 ACTIVATIONS = {
-    "sigmoid": (sigmoid, sigmoid_back),
-    "tanh": (lambda z: np.tanh(z, out=z), tanh_back),
-    "relu": (lambda z: np.maximum(z, 0, out=z), relu_back),
+    "sigmoid": Activation(sigmoid, sigmoid_back),
+    "tanh": Activation(lambda z: np.tanh(z, out=z), tanh_back),
+    "relu": Activation(lambda z: np.maximum(z, 0, out=z), relu_back),
 }
 
 
 class MLP:
     """Mean loss(output, y) + ½ Σ_l alpha_l ‖W_l‖²; biases are not penalised.
 
-    One output is regression; more are classes. The loss is softmax, or squared:
-    ½ Σ (output - y)² per row, classes one-hot. `alpha` holds one strength, or one per
-    layer. Weights start as scikit-learn's (Glorot & Bengio 2010, uniform), or as
-    N(0, sw²) with biases N(0, sb²) where `init_std` is (sw, sb).
+    With one output it is for regression, with more for classes. The loss is softmax, or
+    squared: ½ Σ (output - y)² per row, classes one-hot. `hidden` are the widths of the
+    hidden layers; `alpha` holds one strength, or one per layer. Weights are initialised
+    as scikit-learn's (Glorot & Bengio 2010, uniform), or as N(0, sw²) with biases
+    N(0, sb²) where `init_std` is (sw, sb).
     """
 
     compiled = False
-    intercept = False
+    intercept = False  # biases take no column of ones
+    l1_weights: FloatArray | None = None
     n_models = 1
-    configs = ()
     supports_mapped_rows = False
     supports_sparse_averaging = False
 
-    @property
-    def smooth(self):
-        return self.activation != "relu"
-
-    def lr_factors(self, lr):
-        return None
-
-    def supports_fused_sync(self, X):
-        return False
-    l1_weights = None
-
     def __init__(
         self,
-        n_features,
-        hidden,
-        n_outputs=1,
+        n_features: int,
+        hidden: Sequence[int],
+        n_outputs: int = 1,
         *,
-        activation="sigmoid",
-        loss="softmax",
-        alpha=(0.0,),
-        dtype=np.float32,
-        init_std=None,
-    ):
+        activation: str = "sigmoid",
+        loss: str = "softmax",
+        alpha: Sequence[float] = (0.0,),
+        dtype: DTypeLike = np.float32,
+        init_std: tuple[float, float] | None = None,
+    ) -> None:
         self.widths = (n_features, *hidden, n_outputs)
         self.n_features, self.n_outputs = n_features, n_outputs
-        self.activation, self.loss = activation, loss
-        self.dtype = np.dtype(dtype)
+        self.activation: str | None = activation
+        self.loss = loss
+        self.smooth = LOSSES[loss].smooth and activation != "relu"
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.init_std = init_std
-        self.shapes = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
         for layer, (n, m) in enumerate(pairwise(self.widths), 1):
             self.shapes |= {f"W{layer}": (n, m), f"b{layer}": (m,)}
         self.size = size(self.shapes)
         ends = np.cumsum([n * m + m for n, m in pairwise(self.widths)]).tolist()
-        self.layer_offsets = [0, *ends[:-1]]  # of the layers
+        self.layer_offsets: tuple[int, ...] = tuple(reversed([0, *ends[:-1]]))
         self.l2_weights = self._strengths(alpha)
-        self._activate, self._back = ACTIVATIONS[activation]
-        self._buffers = {}
+        self._activation = ACTIVATIONS[activation]
+        self._buffers: dict[Any, FloatArray] = {}
 
-    def _strengths(self, alpha):
+    def _strengths(self, alpha: Sequence[float]) -> FloatArray | None:
         layers = len(self.widths) - 1
         if len(alpha) not in (1, layers):
             raise UsageError(
@@ -112,16 +126,18 @@ class MLP:
             return None
         strengths = np.zeros(self.size, dtype=self.dtype)
         W, _ = self._layers(strengths)
-        for weights, strength in zip(W, alpha * (layers // len(alpha)), strict=True):
+        per_layer = [*alpha] * (layers // len(alpha))
+        for weights, strength in zip(W, per_layer, strict=True):
             weights[:] = strength
         return strengths
 
-    def _layers(self, w):
-        parts = list(views(w, self.shapes).values())
-        return parts[::2], parts[1::2]
+    def _layers(self, w: FloatArray) -> tuple[list[FloatArray], list[FloatArray]]:
+        """Return views of the matrices W_l and the biases b_l in `w`."""
+        arrays = list(views(w, self.shapes).values())
+        return arrays[::2], arrays[1::2]
 
-    def init(self, rng):
-        """Return the first weights (size,), drawn layer by layer from `rng`."""
+    def init(self, rng: np.random.Generator) -> FloatArray:
+        """Return the initial weights (size,), drawn layer by layer from `rng`."""
         w = np.empty(self.size, dtype=self.dtype)
         gain = 2 if self.activation == "sigmoid" else 6
         for W, b in zip(*self._layers(w), strict=True):
@@ -134,47 +150,58 @@ class MLP:
                 b[:] = rng.normal(0, self.init_std[1], b.shape)
         return w
 
-    def targets(self, y):
+    def targets(self, y: Array) -> Array:
         """Return y as floats for regression, as class indices otherwise."""
         if self.n_outputs == 1:
             return np.ascontiguousarray(y, dtype=self.dtype)
         return class_indices(y, self.n_outputs)
 
-    def gradient(self, w, X, y, rows, out, on_layer_ready=None):
+    def gradient(
+        self,
+        w: FloatArray,
+        X: Matrix | MappedRows,
+        y: Array,
+        rows: IntArray | None,
+        out: FloatArray,
+        on_layer_ready: LayerCallback | None = None,
+    ) -> float:
         """Write the gradient sum over X[rows] into `out`; return the loss sum.
 
-        `rows` are row numbers (int64), or None for all; the penalty is not in it.
-        After each layer, the last one first, arrived(lo) is told that out[lo:] is done.
+        `rows` are row numbers (int64), or None for all; the penalty is not included.
+        After each layer, the last one first, on_layer_ready(lo) says that out[lo:] is
+        final: see `layer_offsets`.
         """
         h = [self._gather(X, rows)]
         W, b = self._layers(w)
         z = self._forward(W, b, h)
         total, delta = self._residual(z, y if rows is None else y[rows])
         dW, db = self._layers(out)
-        for layer in reversed(range(len(W))):
+        for layer, offset in zip(reversed(range(len(W))), self.layer_offsets):
             np.matmul(h[layer].T, delta, out=dW[layer])
             np.add.reduce(delta, axis=0, out=db[layer])
             if on_layer_ready:
-                on_layer_ready(self.layer_offsets[layer])
+                on_layer_ready(offset)
             if layer > 0:
                 back = self._buffer(("back", layer), delta.shape[0], W[layer].shape[0])
                 delta = np.matmul(delta, W[layer].T, out=back)
-                self._back(delta, h[layer])
+                self._activation.backward(delta, h[layer])
         return total
 
-    def _forward(self, W, b, h):
+    def _forward(
+        self, W: list[FloatArray], b: list[FloatArray], h: list[FloatArray]
+    ) -> FloatArray:
         """Append the hidden outputs to `h` = [X] and return the last layer's, raw."""
         for layer in range(len(W)):
             n, m = h[-1].shape[0], W[layer].shape[1]
             z = np.matmul(h[-1], W[layer], out=self._buffer(("out", layer), n, m))
             z += b[layer]
             if layer + 1 < len(W):
-                self._activate(z)
+                self._activation.forward(z)
                 h.append(z)
         return z
 
-    def _residual(self, z, y):
-        """Return the loss sum and its derivative in z (n, n_outputs)."""
+    def _residual(self, z: FloatArray, y: Array) -> tuple[float, FloatArray]:
+        """Return the loss sum and its derivative in z (n, n_outputs); z may be it."""
         if self.loss == "softmax":
             loss = LOSSES["softmax"]
             return float(loss.value(z, y).sum(dtype=np.float64)), loss.slope(z, y)
@@ -184,7 +211,9 @@ class MLP:
             z[np.arange(y.size), y] -= 1
         return 0.5 * float(np.square(z).sum(dtype=np.float64)), z
 
-    def _gather(self, X, rows):
+    def _gather(self, X: Matrix | MappedRows, rows: IntArray | None) -> FloatArray:
+        """Return X[rows] in `dtype`, in a buffer that the next call overwrites."""
+        assert not isinstance(X, MappedRows)  # supports_mapped_rows is False
         if isinstance(X, Csr):
             raise UsageError("--model mlp takes dense features; the data is sparse")
         if rows is None:
@@ -195,43 +224,60 @@ class MLP:
         batch = self._buffer("X", rows.size, X.shape[1])
         return np.take(X, rows, axis=0, out=batch, mode="clip")
 
-    def _buffer(self, name, n, m):
-        """Return work memory (n, m) that the next call of that name uses again."""
+    def _buffer(self, name: Any, n: int, m: int) -> FloatArray:
+        """Return memory (n, m) that the next call with this name overwrites."""
         buffer = self._buffers.get(name)
         if buffer is None or buffer.shape[0] < n:
             buffer = self._buffers[name] = np.empty((n, m), dtype=self.dtype)
         return buffer[:n]
 
-    def evaluate(self, w, X, y):
-        """Return [loss sum, hits] over all rows; for regression Σ (p - y)² as hits."""
+    def evaluate(self, w: FloatArray, X: Matrix, y: Array) -> FloatArray:
+        """Return [loss sum, rows predicted right] over all rows, float64.
+
+        For regression the second is Σ (p - y)².
+        """
         totals = np.zeros(2)
-        for lo in range(0, len(y), BLOCK):
-            z, known = self._raw(w, X[lo : lo + BLOCK]), y[lo : lo + BLOCK]
-            hits = np.count_nonzero(z.argmax(axis=1) == known)
+        for lo in range(0, len(y), BLOCK_ROWS):
+            z = self._raw_output(w, X[lo : lo + BLOCK_ROWS])
+            block_y = y[lo : lo + BLOCK_ROWS]
+            score = np.count_nonzero(z.argmax(axis=1) == block_y)
             if self.n_outputs == 1:
-                hits = np.square(z[:, 0] - known).sum(dtype=np.float64)
-            totals += self._residual(z, known)[0], hits
+                score = np.square(z[:, 0] - block_y).sum(dtype=np.float64)
+            totals += self._residual(z, block_y)[0], score
         return totals
 
-    def output(self, w, X):
+    def output(self, w: FloatArray, X: Matrix) -> FloatArray:
         """Return predictions (n,), raw outputs or softmax's probabilities (n, C)."""
-        z = [self._raw(w, X[lo : lo + BLOCK]).copy() for lo in range(0, len(X), BLOCK)]
-        z = np.concatenate([np.empty((0, self.n_outputs), self.dtype), *z])
+        z = np.empty((len(X), self.n_outputs), self.dtype)
+        for lo in range(0, len(X), BLOCK_ROWS):
+            z[lo : lo + BLOCK_ROWS] = self._raw_output(w, X[lo : lo + BLOCK_ROWS])
         if self.n_outputs == 1:
             return z[:, 0]
         return probabilities(z) if self.loss == "softmax" else z
 
-    def predict(self, w, X):
+    def predict(self, w: FloatArray, X: Matrix) -> Array:
         """Return predicted values, or class indices, (n,)."""
         z = self.output(w, X)
         return z if self.n_outputs == 1 else z.argmax(axis=1)
 
-    def _raw(self, w, X):
+    def _raw_output(self, w: FloatArray, X: Matrix) -> FloatArray:
+        """Return the raw outputs (n, n_outputs), which the next call overwrites."""
         return self._forward(*self._layers(w), [self._gather(X, None)])
 
-    def penalty(self, w):
-        """Return ½ Σ alpha w²."""
+    def penalty(self, w: FloatArray) -> float:
+        """Return ½ Σ l2 w²."""
         return penalty(w, self.l2_weights, None)
 
-    def warm_up(self, X, y):
+    def warm_up(self, X: Matrix, y: Array) -> None:
         """Do nothing: there is nothing to compile."""
+
+    def supports_fused_sync(self, X: Matrix) -> bool:
+        """Return False: there are no compiled steps."""
+        return False
+
+    def lr_factors(self, lr: float) -> None:
+        """Return None: all weights have the learning rate `lr`."""
+
+    def steps_per_call(self, X: Matrix, batch_size: int) -> int:
+        """Return 0: there are no compiled steps that a call must take together."""
+        return 0

@@ -1,30 +1,45 @@
-"""Many settings of a linear model at once: their weights are the columns of a matrix.
+"""A sweep: linear models with different hyper-parameters, trained in one pass.
 
-One read of the rows, one matrix product and one exchange serve all K of them; column k
-becomes, to rounding, what a run of its own with setting k gives.
+The weights of the K models are the columns of a matrix, so that one read of the rows,
+one matrix product and one exchange serve all of them. Column k becomes, to rounding,
+what a run of its own with configuration k gives.
 """
 
-import dataclasses
+from __future__ import annotations
+
 import itertools
 from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..config.options import SWEEP_KEYS
 from ..data import matrix
-from ..data.matrix import Csr
-from ..errors import UsageError, expect, nearest
-from .losses import LOSSES
+from ..data.matrix import Csr, MappedRows
+from ..errors import UsageError, nearest
+from .kernel_arguments import LossParams
+from .losses import LOSS_IDS, LOSSES
 
-BLOCK_BYTES = 1 << 18  # of X: it is read twice, and the second time from the cache
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import ModuleType
+
+    from ..array_types import Array, FloatArray, IntArray
+    from .base import LayerCallback, Matrix
+    from .linear import Linear
+
+BLOCK_BYTES = 1 << 18  # of X: it is read twice, the second time from the cache
 
 
-def parse_sweep(text):
-    """Return the settings of "lr=0.1,0.01,alpha=1e-3,1e-4": dicts, all combinations."""
-    axes = {}
+def parse_sweep(text: str) -> list[dict[str, float]]:
+    """Return the configurations of "lr=0.1,0.01,alpha=1e-3,1e-4": all combinations.
+
+    Raises UsageError for an unknown key, or a value that is no number.
+    """
+    axes: dict[str, list[float]] = {}
     for word in text.split(","):
-        key, found, value = word.rpartition("=")
-        key = key.replace("-", "_") if found else next(reversed(axes), "")
+        key, equals, value = word.rpartition("=")
+        key = key.replace("-", "_") if equals else next(reversed(axes), "")
         if key not in SWEEP_KEYS:
             hint = nearest(key, SWEEP_KEYS)
             expected = f"expected {', '.join(SWEEP_KEYS)}"
@@ -35,160 +50,185 @@ def parse_sweep(text):
             axes.setdefault(key, []).append(float(value))
         except ValueError:
             raise UsageError(f"--many {text}: {value!r} is no number") from None
-    return [dict(zip(axes, point)) for point in itertools.product(*axes.values())]
+    return [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
 
 
 class LinearSweep:
-    """The losses of K linear models, each with its own penalty: `models` are those.
+    """The losses of K linear models with one output, each with its own penalty.
 
-    Weights are (width, K), flat; `points` are the settings, dicts.
+    `models` (K) differ in their strengths only, and `configs` (K) are their
+    hyper-parameters, name -> value. The weights are (width, K), flat. The penalty is a
+    vector (K,) and `evaluate` returns a matrix (2, K): one column per model.
     """
 
-    compiled = False
-    layer_offsets = ()
-    activation = None
-    smooth = False
-    supports_mapped_rows = False
-    supports_sparse_averaging = False
+    compiled: ClassVar[bool] = False  # no `sgd_steps`, though `gradient` has a kernel
+    activation: ClassVar[str | None] = None
+    layer_offsets: ClassVar[tuple[int, ...]] = ()
+    supports_mapped_rows: ClassVar[bool] = False
+    supports_sparse_averaging: ClassVar[bool] = False
 
-    @property
-    def n_models(self):
-        return len(self.configs)
-
-    def supports_fused_sync(self, X):
-        return False
-
-    def __init__(self, models, points):
-        self.models, self.configs, one = models, points, models[0]
-        self.n_features, self.n_outputs = one.n_features, len(models)
-        self.loss, self.dtype, self.epsilon = one.loss, one.dtype, one.epsilon
-        self.intercept = one.intercept
-        self.size = one.size * len(models)
+    def __init__(
+        self, models: Sequence[Linear], configs: Sequence[Mapping[str, float]]
+    ) -> None:
+        self.models, self.configs, first = models, configs, models[0]
+        self.n_models = self.n_outputs = len(models)
+        self.n_features, self.intercept = first.n_features, first.intercept
+        self.loss, self.dtype, self.epsilon = first.loss, first.dtype, first.epsilon
+        self.size = first.size * len(models)
+        self.shapes: dict[str, tuple[int, ...]]
         self.shapes = {"coef": (self.n_features, len(models))}
         if self.intercept:
             self.shapes["intercept"] = (len(models),)
 
     @cached_property
-    def l2_weights(self):
+    def l2_weights(self) -> FloatArray | None:
         """The l2 strength of each weight (size,), or None."""
-        return self._strengths("l2_weights")
+        return self._interleave([model.l2_weights for model in self.models])
 
     @cached_property
-    def l1_weights(self):
+    def l1_weights(self) -> FloatArray | None:
         """The l1 strength of each weight (size,), or None."""
-        return self._strengths("l1_weights")
+        return self._interleave([model.l1_weights for model in self.models])
 
-    def _strengths(self, name):
-        columns = [getattr(each, name) for each in self.models]
+    def _interleave(self, columns: list[FloatArray | None]) -> FloatArray | None:
+        """Return the columns of a matrix (width, K), of which None is zeros, flat."""
         if all(column is None for column in columns):
             return None
         zero = np.zeros(self.models[0].size, self.dtype)
         columns = [zero if column is None else column for column in columns]
         return np.stack(columns, axis=1).reshape(-1)
 
-    def lr_factors(self, lr):
-        """Return by how much each weight's learning rate differs from `lr`, or None."""
-        rates = np.array([point.get("lr", lr) for point in self.configs])
+    @property
+    def smooth(self) -> bool:
+        """Whether the loss is smooth and no model has an l1 penalty."""
+        return LOSSES[self.loss].smooth and self.l1_weights is None
+
+    def lr_factors(self, lr: float) -> FloatArray | None:
+        """Return each weight's learning rate over `lr` (size,), None if all are 1."""
+        rates = np.array([config.get("lr", lr) for config in self.configs])
         if np.all(rates == lr):
             return None
         return np.tile(rates / lr, self.models[0].size)
 
-    def init(self, rng):
+    def init(self, rng: np.random.Generator | None) -> FloatArray:
         """Return zeros (size,)."""
         return np.zeros(self.size, self.dtype)
 
-    def targets(self, y):
-        """Return y as the loss wants it."""
+    def targets(self, y: Array) -> Array:
+        """Return y as the loss takes it."""
         return self.models[0].targets(y)
 
-    def gradient(self, w, X, y, rows, out):
-        """Write the gradient sums over X[rows] into `out`; return the sum of losses."""
-        W, G = self._matrix(w), self._matrix(out)
+    def gradient(
+        self,
+        w: FloatArray,
+        X: Matrix | MappedRows,
+        y: Array,
+        rows: IntArray | None,
+        out: FloatArray,
+        on_layer_ready: LayerCallback | None = None,
+    ) -> float:
+        """Write the gradient sums over X[rows] into `out`; return the sum of losses.
+
+        `on_layer_ready` is not called: there are no layers.
+        """
+        W, G = self._as_matrix(w), self._as_matrix(out)
         if isinstance(X, Csr):
-            passes = self._kernels.sparse
-            return passes.outputs_gradient(W, X[:3], y, rows, G, self._code)
+            sparse = self._kernels.sparse
+            return sparse.outputs_gradient(W, X, y, rows, G, self._loss_params)
+        assert not isinstance(X, MappedRows)  # supports_mapped_rows is False
         if self.models[0].compiled and X.flags.c_contiguous:
-            passes = self._kernels.matmul
-            return passes.outputs_gradient(W, X, y, rows, G, self._code)
+            matmul = self._kernels.matmul
+            return matmul.outputs_gradient(W, X, y, rows, G, self._loss_params)
+        return self._numpy_gradient(W, X, y, rows, G)
+
+    def _numpy_gradient(
+        self,
+        W: FloatArray,
+        X: FloatArray,
+        y: Array,
+        rows: IntArray | None,
+        G: FloatArray,
+    ) -> float:
+        loss = LOSSES[self.loss]
         n, total = len(y) if rows is None else len(rows), 0.0
         block = max(16, BLOCK_BYTES // max(1, X.itemsize * X.shape[1]))
         G[...] = 0
         for lo in range(0, n, block):
-            some = (
-                slice(lo, lo + block) if rows is None else _view(rows[lo : lo + block])
-            )
-            Xb, yb = X[some], y[some, None]
+            index = slice(lo, lo + block)
+            if rows is not None:
+                index = _as_slice(rows[index])
+            Xb, yb = X[index], y[index, None]
             p = Xb @ W
-            total += LOSSES[self.loss].value(p, yb, self.epsilon).sum(dtype=np.float64)
-            G += Xb.T @ LOSSES[self.loss].slope(p, yb, self.epsilon)
+            total += loss.value(p, yb, self.epsilon).sum(dtype=np.float64)
+            G += Xb.T @ loss.slope(p, yb, self.epsilon)
         return float(total)
 
-    def evaluate(self, w, X, y):
-        """Return [loss sums, hits] (2, K) over all rows, as `Linear.tally`."""
-        loss, p, known = LOSSES[self.loss], self._raw(w, X), y[:, None]
-        totals = loss.value(p, known, self.epsilon).sum(axis=0, dtype=np.float64)
+    def evaluate(self, w: FloatArray, X: Matrix, y: Array) -> FloatArray:
+        """Return [loss sums, score sums] (2, K) over all rows, as `Linear.evaluate`."""
+        loss, p, column = LOSSES[self.loss], self._raw_output(w, X), y[:, None]
+        totals = loss.value(p, column, self.epsilon).sum(axis=0, dtype=np.float64)
         if loss.task == "regression":
-            hits = np.square(p - known).sum(axis=0, dtype=np.float64)
+            scores = np.square(p - column).sum(axis=0, dtype=np.float64)
         else:
-            hits = np.count_nonzero((p > 0) == (known > 0), axis=0)
-        return np.array([totals, hits], dtype=np.float64)
+            scores = np.count_nonzero((p > 0) == (column > 0), axis=0)
+        return np.array([totals, scores], dtype=np.float64)
 
-    def _raw(self, w, X):
+    def output(self, w: FloatArray, X: Matrix) -> FloatArray:
+        """Return the predictions or decision values of all models, (n, K)."""
+        return self._raw_output(w, X)
+
+    def predict(self, w: FloatArray, X: Matrix) -> Array:
+        """Return the predicted values, or class indices, of all models, (n, K)."""
+        p = self._raw_output(w, X)
+        return p if LOSSES[self.loss].task == "regression" else (p > 0).astype(np.intp)
+
+    def _raw_output(self, w: FloatArray, X: Matrix) -> FloatArray:
         if not isinstance(X, Csr):
-            return X @ self._matrix(w)
+            return X @ self._as_matrix(w)
         p = np.empty((matrix.n_rows(X), self.n_outputs), self.dtype)
-        self._kernels.sparse.product(X[:3], self._matrix(w), p)
+        self._kernels.sparse.product(X, self._as_matrix(w), p)
         return p
 
-    def penalty(self, w):
-        """Return the penalties (K,)."""
-        columns = zip(self.models, self._matrix(w).T)
+    def penalty(self, w: FloatArray) -> FloatArray:
+        """Return the penalties (K,), float64."""
+        columns = zip(self.models, self._as_matrix(w).T)
         return np.array([model.penalty(column) for model, column in columns])
 
-    def extract(self, k, w):
+    def extract(self, k: int, w: FloatArray) -> tuple[Linear, FloatArray]:
         """Return the k-th model, and its weights."""
-        return self.models[k], self._matrix(w)[:, k].copy()
+        return self.models[k], self._as_matrix(w)[:, k].copy()
 
-    def warm_up(self, X, y):
-        """Compile what a run over such X and y calls, by calling it on no rows."""
+    def warm_up(self, X: Matrix, y: Array) -> None:
+        """Compile the kernels of `gradient` and `evaluate` by calls on no rows."""
         w, out = self.init(None), self.init(None)
         self.gradient(w, X, y, np.empty(0, np.int64), out)
         self.gradient(w, matrix.slice_rows(X, 0, 0), y[:0], None, out)
         self.evaluate(w, matrix.slice_rows(X, 0, 0), y[:0])
 
-    def _matrix(self, w):
+    def supports_fused_sync(self, X: Matrix) -> bool:
+        """Return False: there are no compiled steps."""
+        return False
+
+    def steps_per_call(self, X: Matrix, batch_size: int) -> int:
+        """Return 0: there are no compiled steps that a call must take together."""
+        return 0
+
+    def _as_matrix(self, w: FloatArray) -> FloatArray:
         return w.reshape(-1, self.n_outputs)
 
     @cached_property
-    def _code(self):
-        return self.models[0]._code
+    def _loss_params(self) -> LossParams:
+        return LossParams(LOSS_IDS[self.loss], float(self.epsilon))
 
     @cached_property
-    def _kernels(self):
-        from . import kernels
+    def _kernels(self) -> ModuleType:
+        from . import kernels  # imports numba
 
         return kernels
 
 
-def _view(rows):
-    """Return row numbers as a slice where they are neighbours, to copy nothing."""
+def _as_slice(rows: IntArray) -> slice | IntArray:
+    """Return consecutive row numbers as a slice, which copies nothing, else `rows`."""
     if rows[-1] - rows[0] == len(rows) - 1 and np.all(rows[1:] > rows[:-1]):
         return slice(rows[0], rows[-1] + 1)
     return rows
-
-
-def build_sweep(options, header, build_linear):
-    """Return the objective of all settings in `options.many`."""
-    expect("--model", options.model, ("linear",))
-    points = parse_sweep(options.many)
-    if any("alpha" in point for point in points) and options.schedule == "optimal":
-        raise UsageError("--many alpha: the schedule optimal depends on --alpha")
-    models = []
-    for point in points:
-        alone = {k: v for k, v in point.items() if k != "lr"}
-        if "alpha" in alone:
-            alone["alpha"] = (alone["alpha"],)
-        models.append(build_linear(dataclasses.replace(options, **alone), header))
-    if models[0].loss == "softmax":
-        raise UsageError("--many takes losses of one output, found softmax")
-    return LinearSweep(models, points)

@@ -97,7 +97,7 @@ class Plan(ABC):
         return consumed
 
 
-class SgdSteps(Protocol):
+class SgdKernel(Protocol):
     """Many plain-SGD steps on one worker's weights in one call; `objective.sgd_steps`.
 
     Step s takes the mean gradient over X[order[offsets[s]:offsets[s+1]]] at rates[s],
@@ -138,7 +138,7 @@ class GradientBatches(Protocol):
         step: int,
         until: int,
         rates: FloatArray,
-        kernel: SgdSteps,
+        kernel: SgdKernel,
     ) -> None:
         """Take the plain-SGD steps `step` … `until`-1 of each worker, in place.
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..data.matrix import slice_rows
+from ..objectives.kernel_arguments import SyncSgdSteps
 
 if TYPE_CHECKING:
     from ..array_types import FloatArray, IntArray
     from ..comm.base import SharedMemoryRound
     from ..data.load import SplitRows
     from ..objectives.base import CompiledObjective, Objective
-    from .base import OnReady, Plan, SgdSteps
+    from .base import OnReady, Plan, SgdKernel
 
 
 class Batches:
@@ -90,7 +91,7 @@ class Batches:
         step: int,
         until: int,
         rates: FloatArray,
-        kernel: SgdSteps,
+        kernel: SgdKernel,
     ) -> None:
         """Take the plain-SGD steps `step` … `until`-1 of each worker, in place."""
         while step < until:
@@ -134,7 +135,7 @@ class Batches:
         if epoch != self._epoch:
             self._begin_epoch(epoch)
         offsets = self.offsets[0][s : s + len(rates) + 1]
-        steps = self.order[0], offsets, rates, batch_sizes
+        steps = SyncSgdSteps(self.order[0], offsets, rates, batch_sizes)
         return objective.fused_sync_steps(
             weights[0], self.rows.X, self.rows.y, steps, round_args
         )

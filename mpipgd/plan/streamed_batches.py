@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..data.out_of_core import StreamedRows
     from ..objectives.base import Objective
     from ..reporting.timing import Clock
-    from .base import Plan, SgdSteps
+    from .base import Plan, SgdKernel
 
 
 class _Loaded(NamedTuple):
@@ -157,7 +157,7 @@ class StreamedBatches:
         step: int,
         until: int,
         rates: FloatArray,
-        kernel: SgdSteps,
+        kernel: SgdKernel,
     ) -> None:
         """Take the plain-SGD steps `step` … `until`-1 of each worker, in place."""
         while step < until:
@@ -174,7 +174,7 @@ class StreamedBatches:
         epoch: int,
         s: int,
         rates: FloatArray,
-        kernel: SgdSteps,
+        kernel: SgdKernel,
     ) -> None:
         """Take the i-th worker's steps from step `s` of an epoch, one for each rate."""
         first, end = s, s + len(rates)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..objectives.kernel_arguments import RunningMean
 from .base import SharedWeights
 
 if TYPE_CHECKING:
     from ..array_types import Array, FloatArray, IntArray
     from ..objectives.base import CompiledObjective
-    from ..plan.base import SgdSteps
+    from ..plan.base import SgdKernel
 
 
 class AveragedSgd(SharedWeights):
@@ -35,7 +36,7 @@ class AveragedSgd(SharedWeights):
         self.step += 1
         super().push(update)
 
-    def sgd_steps(self, objective: CompiledObjective) -> SgdSteps | None:
+    def sgd_steps(self, objective: CompiledObjective) -> SgdKernel | None:
         if not self.independent:
             return None
 
@@ -47,7 +48,8 @@ class AveragedSgd(SharedWeights):
             offsets: IntArray,
             rates: FloatArray,
         ) -> None:
-            mean = self.weighted_update_sum[0], self.step - self.first
+            n_updates = self.step - self.first
+            mean = RunningMean(self.weighted_update_sum[0], n_updates)
             objective.sgd_steps(w, X, y, order, offsets, rates, mean=mean)
             self.step += len(rates)
 

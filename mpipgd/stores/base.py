@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..array_types import Array, FloatArray
     from ..objectives.base import CompiledObjective
-    from ..plan.base import SgdSteps
+    from ..plan.base import SgdKernel
 
 
 class Store(ABC):
@@ -43,7 +43,7 @@ class Store(ABC):
         gradient was not finite.
         """
 
-    def sgd_steps(self, objective: CompiledObjective) -> SgdSteps | None:
+    def sgd_steps(self, objective: CompiledObjective) -> SgdKernel | None:
         """Return the kernel that takes many steps on a row of `pull`, or None."""
         return objective.sgd_steps if self.independent else None
 

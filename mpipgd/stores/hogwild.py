@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from ..comm import mpi
 from ..comm.even_partition import even_slices
 from ..data.matrix import Csr
 from ..errors import check_finite
+from ..objectives.kernel_arguments import HogwildExchange
 from .base import Store
 
 if TYPE_CHECKING:
@@ -18,29 +19,12 @@ if TYPE_CHECKING:
     from ..comm.base import Allreduce
     from ..data.matrix import Matrix
     from ..objectives.base import CompiledObjective
-    from ..plan.base import Plan, SgdSteps
+    from ..plan.base import Plan, SgdKernel
 
 SLICES = 64  # chunks after which every weight of sparse rows has been exchanged
 HOT_COLUMN_ENTRIES = (
     8  # a column with so many entries in a chunk is exchanged each time
 )
-
-
-class HogwildExchange(NamedTuple):
-    """What `kernels.hogwild` needs to exchange updates with the shared vector.
-
-    base, shared   (size,): the replica at the last exchange, and the shared vector
-    hot_weights    (k,) int64: weights that are exchanged after every chunk
-    slice_cursor   (2,) int64: the slice of all weights that is next, and how many
-                   slices there are
-    chunk          steps between two exchanges
-    """
-
-    base: FloatArray
-    shared: FloatArray
-    hot_weights: IntArray
-    slice_cursor: IntArray
-    chunk: int
 
 
 class Hogwild(Store):
@@ -94,19 +78,20 @@ class Hogwild(Store):
             self.exchange_args = self._exchange_args(rows)
 
     def _exchange_args(self, X: Matrix) -> HogwildExchange:
-        hot_weights, slices = np.empty(0, np.int64), 1
+        hot_weights, n_slices = np.empty(0, np.int64), 1
         if isinstance(X, Csr):
             entries = np.bincount(X.indices, minlength=X.width)
             chunks = (X.indptr.size - 1) / (self.chunk * self.plan.batch_size)
             columns = np.flatnonzero(entries > HOT_COLUMN_ENTRIES * chunks)
             n_outputs = self.base.size // X.width
             hot_weights = columns[:, None] * n_outputs + np.arange(n_outputs)
-            hot_weights, slices = hot_weights.reshape(-1), SLICES
+            hot_weights, n_slices = hot_weights.reshape(-1), SLICES
         return HogwildExchange(
             base=self.base,
             shared=self.window.array,
             hot_weights=hot_weights,
-            slice_cursor=np.array([0, slices]),
+            next_slice=np.array([0]),
+            n_slices=n_slices,
             chunk=self.chunk,
         )
 
@@ -116,12 +101,12 @@ class Hogwild(Store):
     def push(self, update: FloatArray) -> None:
         self.replica += update.sum(axis=0)
 
-    def sgd_steps(self, objective: CompiledObjective) -> SgdSteps:
+    def sgd_steps(self, objective: CompiledObjective) -> SgdKernel:
         if not self.several_ranks:
             return objective.sgd_steps
         exchange, clock = self.exchange_args, self.allreduce.clock
-        slice_size = self.replica.size // exchange.slice_cursor[1]
-        exchanged = exchange.hot_weights.size + int(slice_size)  # weights a chunk
+        slice_size = self.replica.size // exchange.n_slices
+        exchanged = exchange.hot_weights.size + slice_size  # weights a chunk
 
         def steps(
             w: FloatArray,
@@ -131,7 +116,7 @@ class Hogwild(Store):
             offsets: IntArray,
             rates: FloatArray,
         ) -> None:
-            objective.sgd_steps(w, X, y, order, offsets, rates, exchange)
+            objective.sgd_steps(w, X, y, order, offsets, rates, exchange=exchange)
             chunks = -(-len(rates) // self.chunk)
             clock.count_exchanges(0.0, chunks * exchanged * self.replica.itemsize)
 

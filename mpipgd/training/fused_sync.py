@@ -8,6 +8,7 @@ import numpy as np
 
 from ..comm.allreduce import SharedMemoryAllreduce
 from ..errors import check_finite
+from ..objectives.kernel_arguments import SyncSgdSteps
 from ..plan.batches import Batches
 from ..transforms.base import flatten
 from .steppers import GenericStepper
@@ -102,7 +103,7 @@ class FusedSyncStepper(GenericStepper):
     def warm_up(self) -> None:
         objective = self.compiled_objective
         no_rows, offsets = np.empty(0, np.int64), np.zeros(1, np.int64)
-        steps = no_rows, offsets, np.empty(0), self.batch_sizes[:0]
+        steps = SyncSgdSteps(no_rows, offsets, np.empty(0), self.batch_sizes[:0])
         w = np.zeros(objective.size, objective.dtype)
         round_args = self.allreduce.next_round_args()
         objective.fused_sync_steps(w, self.rows.X, self.rows.y, steps, round_args)

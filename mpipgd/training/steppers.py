@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from ..array_types import FloatArray
     from ..objectives.base import Objective
-    from ..plan.base import GradientBatches, SgdSteps
+    from ..plan.base import GradientBatches, SgdKernel
     from ..stores.base import Store
     from ..transforms.base import Transform
     from ..transforms.schedules import Schedule
@@ -69,7 +69,7 @@ class FusedLocalStepper(GenericStepper):
         rows: Rows,
         *,
         schedule: Schedule,
-        kernel: SgdSteps,
+        kernel: SgdKernel,
     ) -> None:
         super().__init__(batches, transform, store, objective, rows)
         self.schedule, self.kernel = schedule, kernel

@@ -8,6 +8,7 @@ from mpipgd.comm import mpi
 from mpipgd.comm.allreduce import make_allreduce
 from mpipgd.data.create.make import make_bundled
 from mpipgd.data.matrix import Csr
+from mpipgd.objectives.kernel_arguments import HogwildExchange
 from mpipgd.plan.partition import Disjoint
 from mpipgd.reporting.timing import Clock
 from mpipgd.stores import hogwild
@@ -107,11 +108,12 @@ def test_one_rank_that_folds_is_the_descent_without(chunk, classes, dense, monke
     model.sgd_steps(plain, X, y, *steps)
     base, shared = np.zeros(model.size), np.zeros(model.size)
     hot = np.arange(0, model.size, 7)
-    turns = np.array([0, 4])
-    model.sgd_steps(w, X, y, *steps, (base, shared, hot, turns, chunk))
+    next_slice = np.array([0])
+    exchange = HogwildExchange(base, shared, hot, next_slice, 4, chunk)
+    model.sgd_steps(w, X, y, *steps, exchange=exchange)
     chunks = -(-100 // chunk)
     assert np.allclose(w, plain, rtol=1e-10, atol=1e-13)
-    assert turns[0] == chunks % 4
+    assert next_slice[0] == chunks % 4
     assert np.allclose(shared[hot], plain[hot], rtol=1e-10, atol=1e-13)
     if chunks >= 4:
         assert np.abs(base - shared).max() == 0
@@ -121,10 +123,10 @@ def test_what_others_wrote_is_taken_and_kept():
     from mpipgd.objectives.kernels.hogwild import exchange_next_slice
 
     w, base, shared = np.array([1.0, 2, 3, 4]), np.ones(4), np.full(4, 10.0)
-    share = base, shared, np.array([3]), np.array([1, 2]), 1
+    share = HogwildExchange(base, shared, np.array([3]), np.array([1]), 2, 1)
     exchange_next_slice(w, share)
     assert w.tolist() == [1, 2, 12, 13]
-    assert shared.tolist() == [10, 10, 12, 13] and share[3][0] == 0
+    assert shared.tolist() == [10, 10, 12, 13] and share.next_slice[0] == 0
     exchange_next_slice(w, share)
     assert w.tolist() == shared.tolist() == base.tolist() == [10, 11, 12, 13]
 
@@ -132,11 +134,9 @@ def test_what_others_wrote_is_taken_and_kept():
 def test_frequent_columns_are_hot(comm, monkeypatch):
     monkeypatch.setattr(hogwild, "HOT_COLUMN_ENTRIES", 1)
     grid, sums, store = made(comm, size=100, rows=sparse_rows(), chunk=1)
-    hot, (turn, slices) = (
-        store.exchange_args.hot_weights,
-        store.exchange_args.slice_cursor,
-    )
-    assert hot.tolist() == [0, 1] and (turn, slices) == (0, hogwild.SLICES)
+    exchange = store.exchange_args
+    assert exchange.hot_weights.tolist() == [0, 1]
+    assert (exchange.next_slice[0], exchange.n_slices) == (0, hogwild.SLICES)
     freed(store, sums, grid)
 
 

@@ -1,6 +1,7 @@
 """Compiled kernels of linear models.
 
-Imported only where an objective is compiled, for numba takes its time.
+Import this package only where an objective is compiled: loading numba takes most of a
+second.
 """
 
 from . import dense, fused_sync, hogwild, matmul, sparse

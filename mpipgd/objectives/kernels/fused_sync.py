@@ -1,50 +1,69 @@
-"""Synchronous SGD in one compiled pass: gradient, sum over all ranks, and update.
+"""Synchronous SGD in one compiled call: gradient, sum over all ranks, and update.
 
-Bit for bit what the loop does step by step, without the interpreter in between. Nothing
-here is reassociated or contracted, as numpy does neither.
+The results are those of the step-by-step loop, bit for bit. Therefore nothing in this
+module is reassociated or contracted, for numpy does neither.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
 
 from ...comm.base import SharedMemoryRound
 from ...comm.shared_memory import clock_ns, tree_sum
+from ...jit import JIT_OPTIONS
 from . import dense, matmul
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+if TYPE_CHECKING:
+    from ...array_types import FloatArray
+    from ..kernel_arguments import LossParams, SyncSgdSteps
+
+compiled = njit(**JIT_OPTIONS)
 
 
 @compiled
-def descend(w, X, y, steps, alpha, loss, outputs, round_args):
-    """Take steps w <- w - rate (Σ_k g_k / n + alpha w), in place.
+def sync_sgd_steps(
+    w: FloatArray,
+    X: FloatArray,
+    y: FloatArray,
+    steps: SyncSgdSteps,
+    l2: FloatArray | None,
+    loss: LossParams,
+    n_outputs: int | None,
+    round_args: SharedMemoryRound,
+) -> tuple[int, int]:
+    """Take steps w <- w - rate (Σ_ranks g / n + l2 w), in place.
 
-    steps: (order, cuts, rates, counts); step s reads this rank's rows order[cuts[s]:
-    cuts[s + 1]] of the counts[s] rows of all. `alpha` is None or one per weight;
-    `outputs` is None, or the number of softmax's classes; `meeting` is what
-    `shared.total` wants but its first argument. Returns the steps taken until a mean
-    gradient was not finite, and the nanoseconds in exchanges.
+    `l2` is None or one strength per weight, `n_outputs` None, or the number of classes
+    of softmax; `round_args` is that of the first sum. Returns
+    the number of steps taken until a mean gradient was not finite, and the nanoseconds
+    spent in the sums over ranks.
     """
-    (order, cuts, rates, counts), (shared, position, round, pairs, out) = steps, round_args
-    g, spent = np.empty((1, w.size), w.dtype), 0
+    order, offsets, rates, batch_sizes = steps
+    shared, position, round, pairs, out = round_args
+    g, exchange_ns = np.empty((1, w.size), w.dtype), 0
     for s in range(rates.size):
-        rows = order[cuts[s] : cuts[s + 1]]
-        if outputs is None:
+        rows = order[offsets[s] : offsets[s + 1]]
+        if n_outputs is None:
             dense.gradient(w, X, y, rows, g[0], loss)
         else:
-            W, G = w.reshape(-1, outputs), g.reshape(-1, outputs)
+            W, G = w.reshape(-1, n_outputs), g.reshape(-1, n_outputs)
             matmul.outputs_gradient(W, X, y, rows, G, loss)
-        began = clock_ns()
-        tree_sum(g, SharedMemoryRound(shared, position, round + s, pairs, out))
-        spent += clock_ns() - began
-        squares = mean(out[0], counts[s])
-        if squares - squares != 0:
-            return s, spent
-        update(w, out[0], alpha, rates[s])
-    return rates.size, spent
+        start = clock_ns()
+        call = SharedMemoryRound(shared, position, round + s, pairs, out)
+        tree_sum(g, call)
+        exchange_ns += clock_ns() - start
+        squared_norm = divide(out[0], batch_sizes[s])
+        if squared_norm - squared_norm != 0:  # infinite or NaN
+            return s, exchange_ns
+        update(w, out[0], l2, rates[s])
+    return rates.size, exchange_ns
 
 
 @compiled
-def mean(g, n):
+def divide(g: FloatArray, n: int) -> float:
     """g <- g / n; return Σ g²."""
     divisor, squares = g.dtype.type(n), g.dtype.type(0)
     for j in range(g.size):
@@ -54,11 +73,11 @@ def mean(g, n):
 
 
 @compiled
-def update(w, g, alpha, rate):
-    """w <- w - rate (g + alpha w), rounded as `transforms.sgd` behind `decay`."""
+def update(w: FloatArray, g: FloatArray, l2: FloatArray | None, rate: float) -> None:
+    """w <- w - rate (g + l2 w), rounded as the transforms `decay`, then `sgd`."""
     step = -w.dtype.type(rate)
     for j in range(w.size):
         d = g[j]
-        if alpha is not None:
-            d += alpha[j] * w[j]
+        if l2 is not None:
+            d += l2[j] * w[j]
         w[j] += d * step

@@ -1,21 +1,31 @@
-"""A compiled descent that folds what it did into a shared vector, again and again.
+"""SGD steps on a replica that is exchanged with a vector in shared memory.
 
-It takes its steps on a replica `w` of its own. After every chunk of steps it adds to
-the shared vector s what that has not yet, s <- s + (w - base), and goes on from there,
-w <- base <- s. Other ranks do the same at the same time without a lock.
+The steps change a rank's own replica w. After every chunk of steps, what the replica
+gained is added to the shared vector s, s <- s + (w - base), and its sum with the other
+ranks' updates is read back, w <- base <- s. No rank takes a lock.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from numba import types
 from numba.extending import overload
 
 from ...jit import compiled
+from ..kernel_arguments import NO_MEAN, SgdSteps
 from . import dense, matmul, sparse
+
+if TYPE_CHECKING:
+    from ...array_types import FloatArray
+    from ...data.matrix import Csr
+    from ..kernel_arguments import HogwildExchange, LossParams, PenaltyWeights
 
 
 @compiled
-def exchange_slice(w, share, lo, hi):
-    """Fold the weights lo … hi-1 into the shared vector, and take others' updates."""
-    base, shared = share[:2]
+def exchange_slice(w: FloatArray, exchange: HogwildExchange, lo: int, hi: int) -> None:
+    """Exchange the weights lo … hi-1 with the shared vector."""
+    base, shared = exchange.base, exchange.shared
     for j in range(lo, hi):
         s = shared[j] + (w[j] - base[j])
         shared[j] = s
@@ -24,49 +34,53 @@ def exchange_slice(w, share, lo, hi):
 
 
 @compiled
-def exchange_next_slice(w, share):
-    """Fold the hot weights, and the slice of all whose turn it is."""
-    base, shared, hot, turns, _ = share
+def exchange_next_slice(w: FloatArray, exchange: HogwildExchange) -> None:
+    """Exchange the hot weights, and the next slice of all weights."""
+    hot, n = exchange.hot_weights, exchange.n_slices
     for k in range(hot.size):
-        exchange_slice(w, share, hot[k], hot[k] + 1)
-    turn, slices = turns
-    exchange_slice(w, share, turn * w.size // slices, (turn + 1) * w.size // slices)
-    turns[0] = (turn + 1) % slices
+        exchange_slice(w, exchange, hot[k], hot[k] + 1)
+    k = exchange.next_slice[0]
+    exchange_slice(w, exchange, k * w.size // n, (k + 1) * w.size // n)
+    exchange.next_slice[0] = (k + 1) % n
 
 
-def _descend(w, X, y, steps, strengths, loss):
-    """Stand for the descent that fits the types of rows and loss."""
+def _sgd_steps(w, X, y, steps, penalty, loss, n_outputs):
+    """Take SGD steps with the kernel for these types of rows and outputs."""
 
 
-@overload(_descend)
-def _fitting(w, X, y, steps, strengths, loss):
-    if isinstance(loss, types.Integer):  # the number of classes
-        rows = sparse if isinstance(X, types.BaseTuple) else matmul
-        softmax = rows.softmax_descend
-        return lambda w, X, y, steps, strengths, loss: softmax(
-            w.reshape(-1, loss), X, y, steps, strengths, (None, 0)
+@overload(_sgd_steps)
+def _choose_sgd_steps(w, X, y, steps, penalty, loss, n_outputs):
+    rows = sparse if isinstance(X, types.BaseTuple) else None
+    if isinstance(n_outputs, types.Integer):
+        softmax_sgd_steps = (rows or matmul).softmax_sgd_steps
+        return lambda w, X, y, steps, penalty, loss, n_outputs: softmax_sgd_steps(
+            w.reshape(-1, n_outputs), X, y, steps, penalty, loss, NO_MEAN
         )
-    if isinstance(X, types.BaseTuple):
-        return lambda w, X, y, steps, strengths, loss: sparse.descend(
-            w, X, y, steps, strengths, loss, (None, 0)
-        )
-    return lambda w, X, y, steps, strengths, loss: dense.descend(
-        w, X, y, steps, strengths, loss, (None, 0)
+    one_output_steps = (rows or dense).sgd_steps
+    return lambda w, X, y, steps, penalty, loss, n_outputs: one_output_steps(
+        w, X, y, steps, penalty, loss, NO_MEAN
     )
 
 
 @compiled
-def descend(w, X, y, steps, strengths, loss, share):
-    """Take plain SGD steps as `kernels.descend` or its kin, and fold after each chunk.
+def hogwild_sgd_steps(
+    w: FloatArray,
+    X: FloatArray | Csr,
+    y: FloatArray,
+    steps: SgdSteps,
+    penalty: PenaltyWeights,
+    loss: LossParams,
+    n_outputs: int | None,
+    exchange: HogwildExchange,
+) -> None:
+    """Take plain SGD steps, see `Linear.sgd_steps`, with an exchange after each chunk.
 
-    share: (base, shared, hot, turns, chunk). base and shared (size,); `hot` (k,) are
-    the weights folded after every chunk; beside them all are folded in turn, one of
-    turns[1] slices a chunk, turns[0] the next; `chunk` are the steps of a chunk.
-    `loss` is the number of classes for softmax, else (code, epsilon).
+    `n_outputs` is None, or the number of classes of softmax.
     """
-    (order, cuts, rates), chunk = steps, share[4]
+    order, offsets, rates = steps
+    chunk = exchange.chunk
     for s in range(0, rates.size, chunk):
         t = min(s + chunk, rates.size)
-        few = order, cuts[s : t + 1], rates[s:t]
-        _descend(w, X, y, few, strengths, loss)
-        exchange_next_slice(w, share)
+        chunk_steps = SgdSteps(order, offsets[s : t + 1], rates[s:t])
+        _sgd_steps(w, X, y, chunk_steps, penalty, loss, n_outputs)
+        exchange_next_slice(w, exchange)

@@ -1,10 +1,13 @@
-"""Products of rows and matrices of few columns: weights of classes, or many settings.
+"""Products of rows with a matrix of few columns: weights of classes, or of a sweep.
 
-A library's matrix product is made for large matrices; of 16 columns it makes half the
-speed. Here four rows, or four columns of X, are kept in registers at a time.
+The matrix product of a BLAS is made for large matrices and reaches half the speed with
+16 columns. Here the sums of four rows, or of four columns of X, are kept in registers.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import types
@@ -17,128 +20,135 @@ from .dense import loss_derivative, loss_value, proximal_step
 from .prefetch import prefetch
 from .simd import INT64, VectorLoopEmitter
 
+if TYPE_CHECKING:
+    from ...array_types import Array, FloatArray, IntArray
+    from ..kernel_arguments import LossParams, PenaltyWeights, RunningMean, SgdSteps
+
 SOFTMAX = LOSS_IDS["softmax"]
-TILE_ROWS = 4  # rows, or columns of X, whose sums are in registers
-LANES = 64  # bytes of such a sum: more would not fit, and fewer not keep it busy
-BLOCK = 32  # rows that are read twice, the second time from the nearest cache
-AHEAD = 8  # rows
+TILE_ROWS = 4  # rows, or columns of X, whose sums are kept in registers
+TILE_BYTES = 64  # of each such sum: more would not fit, less would leave units idle
+BLOCK_ROWS = 32  # rows that are read twice, the second time from the nearest cache
+PREFETCH_ROWS = 8
 
 
 def _matrix(context, builder, kind, value):
-    found = context.make_array(kind)(context, builder, value)
-    rows, width = cgutils.unpack_tuple(builder, found.shape)
-    return found.data, rows, width
+    """Return the pointer to a matrix, and its numbers of rows and columns."""
+    array = context.make_array(kind)(context, builder, value)
+    rows, width = cgutils.unpack_tuple(builder, array.shape)
+    return array.data, rows, width
 
 
-def _tile_sums(builder, code, lanes, count, starts, load):
-    """Return the sums over t < count of (number at starts[k] + t step) × load(t).
+def _tile_sums(builder, emitter, lanes, count, starts, load):
+    """Return, for each k, Σ_t (number at starts[k] + t step) × load(t) over t < count.
 
-    starts: [(pointer, step)] of the numbers; load gives the vector that they scale.
+    starts: [(pointer, step)] of the numbers; `load` emits the load of the vector that
+    they scale.
     """
-    zero = code.vector(lanes)([0.0] * lanes)
-    sums = [cgutils.alloca_once(builder, code.vector(lanes)) for _ in starts]
-    for each in sums:
-        builder.store(zero, each)
+    zero = emitter.vector_type(lanes)([0.0] * lanes)
+    totals = [cgutils.alloca_once(builder, emitter.vector_type(lanes)) for _ in starts]
+    for total in totals:
+        builder.store(zero, total)
     with cgutils.for_range(builder, count) as loop:
         vector = load(loop.index)
-        for total, (start, step) in zip(sums, starts):
-            place = builder.gep(start, [builder.mul(loop.index, step)])
-            number = code.spread(builder.load(place), lanes)
-            builder.store(code.fused(number, vector, builder.load(total)), total)
-    return [builder.load(each) for each in sums]
+        for total, (start, step) in zip(totals, starts):
+            pointer = builder.gep(start, [builder.mul(loop.index, step)])
+            number = emitter.broadcast(builder.load(pointer), lanes)
+            sums = emitter.fma(number, vector, builder.load(total))
+            builder.store(sums, total)
+    return [builder.load(total) for total in totals]
 
 
-def _outputs(few):
+def _make_tile_product(n_rows):
     @intrinsic
-    def outputs(typingctx, X, i, W, P):
-        """Write rows i … i+few-1 of X (·, d) times W (d, K) into those of P."""
+    def tile_product(typingctx, X, i, W, P):
+        """P[i : i + n_rows] <- X[i : i + n_rows] W for X (·, d), W (d, K), P (·, K)."""
 
         def generate(context, builder, signature, args):
             x, _, d = _matrix(context, builder, X, args[0])
             w, _, K = _matrix(context, builder, W, args[2])
             p, _, _ = _matrix(context, builder, P, args[3])
-            rows = [builder.add(args[1], INT64(k)) for k in range(few)]
+            rows = [builder.add(args[1], INT64(k)) for k in range(n_rows)]
             starts = [(builder.gep(x, [builder.mul(row, d)]), INT64(1)) for row in rows]
-            code = VectorLoopEmitter(context, builder, W.dtype, K, LANES)
+            emitter = VectorLoopEmitter(context, builder, W.dtype, K, TILE_BYTES)
 
-            def body(lanes, at):
+            def body(lanes, column):
                 def load(j):
-                    place = builder.add(builder.mul(j, K), at)
-                    return code.load(w, place, lanes)
+                    index = builder.add(builder.mul(j, K), column)
+                    return emitter.load(w, index, lanes)
 
-                sums = _tile_sums(builder, code, lanes, d, starts, load)
+                sums = _tile_sums(builder, emitter, lanes, d, starts, load)
                 for row, total in zip(rows, sums):
-                    place = builder.add(builder.mul(row, K), at)
-                    builder.store(total, code.at(p, place, lanes), align=1)
+                    index = builder.add(builder.mul(row, K), column)
+                    emitter.store(total, p, index, lanes)
 
-            code.each(body)
+            emitter.emit_loop(body)
             return context.get_dummy_value()
 
         return types.void(X, types.int64, W, P), generate
 
-    return outputs
+    return tile_product
 
 
-def _adds(few):
+def _make_tile_transposed(n_columns):
     @intrinsic
-    def adds(typingctx, X, j, n, R, G):
-        """Add columns j … j+few-1 of X[:n] (·, d), transposed, times R to rows of G."""
+    def tile_transposed(typingctx, X, j, n, R, G):
+        """G[j : j + n_columns] += X[:n, j : j + n_columns]ᵀ R[:n]."""
 
         def generate(context, builder, signature, args):
             x, _, d = _matrix(context, builder, X, args[0])
             r, _, K = _matrix(context, builder, R, args[3])
             g, _, _ = _matrix(context, builder, G, args[4])
-            columns = [builder.add(args[1], INT64(k)) for k in range(few)]
-            starts = [(builder.gep(x, [column]), d) for column in columns]
-            code = VectorLoopEmitter(context, builder, R.dtype, K, LANES)
+            rows = [builder.add(args[1], INT64(k)) for k in range(n_columns)]
+            starts = [(builder.gep(x, [row]), d) for row in rows]
+            emitter = VectorLoopEmitter(context, builder, R.dtype, K, TILE_BYTES)
 
-            def body(lanes, at):
+            def body(lanes, column):
                 def load(i):
-                    place = builder.add(builder.mul(i, K), at)
-                    return code.load(r, place, lanes)
+                    index = builder.add(builder.mul(i, K), column)
+                    return emitter.load(r, index, lanes)
 
-                sums = _tile_sums(builder, code, lanes, args[2], starts, load)
-                for column, total in zip(columns, sums):
-                    place = builder.add(builder.mul(column, K), at)
-                    known = code.load(g, place, lanes)
-                    place = code.at(g, place, lanes)
-                    builder.store(builder.fadd(known, total), place, align=1)
+                sums = _tile_sums(builder, emitter, lanes, args[2], starts, load)
+                for row, total in zip(rows, sums):
+                    index = builder.add(builder.mul(row, K), column)
+                    before = emitter.load(g, index, lanes)
+                    emitter.store(builder.fadd(before, total), g, index, lanes)
 
-            code.each(body)
+            emitter.emit_loop(body)
             return context.get_dummy_value()
 
         return types.void(X, types.int64, types.int64, R, G), generate
 
-    return adds
+    return tile_transposed
 
 
-_few_outputs, _one_output = _outputs(TILE_ROWS), _outputs(1)
-_few_adds, _one_add = _adds(TILE_ROWS), _adds(1)
+_tile_product, _row_product = _make_tile_product(TILE_ROWS), _make_tile_product(1)
+_tile_transposed = _make_tile_transposed(TILE_ROWS)
+_column_transposed = _make_tile_transposed(1)
 
 
 @compiled
-def matmul_narrow(X, n, W, P):
-    """P[:n] <- X[:n] W, for X (·, d), W (d, K) and P (·, K) in one piece each."""
+def matmul_narrow(X: FloatArray, n: int, W: FloatArray, P: FloatArray) -> None:
+    """P[:n] <- X[:n] W, for contiguous X (·, d), W (d, K) and P (·, K)."""
     for i in range(0, n - TILE_ROWS + 1, TILE_ROWS):
-        prefetch(X, i + AHEAD, i + AHEAD + TILE_ROWS)
-        _few_outputs(X, i, W, P)
+        prefetch(X, i + PREFETCH_ROWS, i + PREFETCH_ROWS + TILE_ROWS)
+        _tile_product(X, i, W, P)
     for i in range(n - n % TILE_ROWS, n):
-        _one_output(X, i, W, P)
+        _row_product(X, i, W, P)
 
 
 @compiled
-def add_transposed(X, n, R, G):
-    """G <- G + X[:n]ᵀ R[:n], for X (·, d), R (·, K) and G (d, K) in one piece each."""
+def add_transposed(X: FloatArray, n: int, R: FloatArray, G: FloatArray) -> None:
+    """G <- G + X[:n]ᵀ R[:n], for contiguous X (·, d), R (·, K) and G (d, K)."""
     d = X.shape[1]
     for j in range(0, d - TILE_ROWS + 1, TILE_ROWS):
-        _few_adds(X, j, n, R, G)
+        _tile_transposed(X, j, n, R, G)
     for j in range(d - d % TILE_ROWS, d):
-        _one_add(X, j, n, R, G)
+        _column_transposed(X, j, n, R, G)
 
 
 @compiled
-def softmax_slope_in_place(z, y):
-    """Turn scores `z` (C,) into probabilities less one at `y`; return the loss."""
+def softmax_slope_in_place(z: FloatArray, y: int) -> float:
+    """z <- softmax(z) less one at `y`, for raw outputs `z` (C,); return the loss."""
     top = z[0]
     for c in range(1, z.size):
         top = max(top, z[c])
@@ -153,12 +163,12 @@ def softmax_slope_in_place(z, y):
 
 
 @compiled
-def slopes_in_place(z, y, loss):
-    """Turn the raw outputs `z` (K,) of a row into slopes; return the sum of losses.
+def slopes_in_place(z: FloatArray, y: float, loss: LossParams) -> float:
+    """Replace the raw outputs `z` (K,) of a row by slopes; return the sum of losses.
 
-    They are those of softmax, or each has the loss of its own.
+    The outputs are those of softmax, or each has a loss of its own.
     """
-    if loss[0] == SOFTMAX:
+    if loss.loss_id == SOFTMAX:
         return softmax_slope_in_place(z, int(y))
     total = 0.0
     for k in range(z.size):
@@ -168,40 +178,57 @@ def slopes_in_place(z, y, loss):
 
 
 @compiled
-def outputs_gradient(W, X, y, rows, G, loss):
+def outputs_gradient(
+    W: FloatArray,
+    X: FloatArray,
+    y: Array,
+    rows: IntArray | None,
+    G: FloatArray,
+    loss: LossParams,
+) -> float:
     """Write Σ x slopesᵀ over the rows (None: all) into G (d, K); return the loss sum.
 
-    X (n, d), W (d, K) and G in one piece each, but for X with `rows`.
+    W (d, K) and G are contiguous, and so is X (n, d) if `rows` is None.
     """
     n, K, total = X.shape[0] if rows is None else rows.size, W.shape[1], 0.0
-    most = min(n, BLOCK)
-    P, gathered = np.empty((most, K), W.dtype), np.empty((most, X.shape[1]), W.dtype)
+    block_rows = min(n, BLOCK_ROWS)
+    P = np.empty((block_rows, K), W.dtype)
+    gathered = np.empty((block_rows, X.shape[1]), W.dtype)
     G[:] = 0
-    for lo in range(0, n, BLOCK):
-        m = min(BLOCK, n - lo)
+    for lo in range(0, n, BLOCK_ROWS):
+        m = min(BLOCK_ROWS, n - lo)
         if rows is None:
-            some = X[lo : lo + m]
+            block = X[lo : lo + m]
         else:
-            some = gathered
-            for i in range(m):  # a row at once would take seconds to compile
+            block = gathered
+            for i in range(m):  # the assignment of a row would take seconds to compile
                 for j in range(X.shape[1]):
-                    some[i, j] = X[rows[lo + i], j]
-        matmul_narrow(some, m, W, P)
+                    block[i, j] = X[rows[lo + i], j]
+        matmul_narrow(block, m, W, P)
         for i in range(m):
-            known = y[lo + i] if rows is None else y[rows[lo + i]]
-            total += slopes_in_place(P[i], known, loss)
-        add_transposed(some, m, P, G)
+            target = y[lo + i] if rows is None else y[rows[lo + i]]
+            total += slopes_in_place(P[i], target, loss)
+        add_transposed(block, m, P, G)
     return total
 
 
 @compiled
-def softmax_descend(W, X, y, steps, strengths, mean):
-    """Take plain SGD steps of softmax regression, as `kernels.descend`."""
-    (order, cuts, rates), (u, before), loss = steps, mean, (SOFTMAX, 0.0)
+def softmax_sgd_steps(
+    W: FloatArray,
+    X: FloatArray,
+    y: IntArray,
+    steps: SgdSteps,
+    penalty: PenaltyWeights,
+    loss: LossParams,
+    mean: RunningMean,
+) -> None:
+    """Take plain SGD steps of softmax regression in place, see `Linear.sgd_steps`."""
+    (order, offsets, rates), (l2, l1) = steps, penalty
+    u = mean.weighted_update_sum
     G = np.empty_like(W)
     w, g = W.reshape(-1), G.reshape(-1)
     for s in range(rates.size):
-        lo, hi = cuts[s], cuts[s + 1]
+        lo, hi = offsets[s], offsets[s + 1]
         outputs_gradient(W, X, y, order[lo:hi], G, loss)
-        scale = 1.0 / max(1, hi - lo)
-        proximal_step(w, g, scale, rates[s], strengths, (u, max(0, before + s)))
+        scale, k = 1.0 / max(1, hi - lo), max(0, mean.n_updates + s)
+        proximal_step(w, g, scale, rates[s], l2, l1, u, k)

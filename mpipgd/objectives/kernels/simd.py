@@ -1,9 +1,14 @@
-"""Dot products and scaled sums of rows, in vectors that are written out.
+"""Dot products and axpy over a row of a matrix, with explicit vector instructions.
 
-A compiler left to itself takes up to 31 columns of a row singly, and vectors as wide as
-the processor has. Here all columns are taken in vectors, of 128 bytes and then of
-halves of that, with fused multiplication: faster, and added in the same order on any.
+Left to itself, the compiler takes up to 31 columns of a row one by one, and vectors as
+wide as the processor has. Here LLVM code is generated that takes all columns in vectors
+of 128 bytes, then in halves of that, with fused multiply-add. That is faster, and adds
+in the same order on every processor.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from llvmlite import ir
 from numba import types
@@ -11,89 +16,116 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
-BYTES = 128
-INT64 = ir.IntType(64)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ...array_types import FloatArray
+
+VECTOR_BYTES = 128
+INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
 
 class VectorLoopEmitter:
-    """Generates the code of a loop over `count` numbers, a vector at a time."""
+    """Emits the code of a loop over `count` numbers, one vector per iteration.
 
-    def __init__(self, context, builder, dtype, count, most=BYTES):
+    `builder` is an llvmlite IRBuilder; `dtype` the numba type of the numbers, and
+    `vector_bytes` the size of the widest vector. Pointers and indices are LLVM values;
+    `lanes`, the number of elements of a vector, is a Python int.
+    """
+
+    def __init__(
+        self,
+        context: Any,
+        builder: Any,
+        dtype: Any,
+        count: Any,
+        vector_bytes: int = VECTOR_BYTES,
+    ) -> None:
         self.builder, self.count = builder, count
-        self.number, self.bytes = context.get_data_type(dtype), dtype.bitwidth // 8
-        self.most = most // self.bytes
+        self.element_type = context.get_data_type(dtype)
+        self.element_bytes = dtype.bitwidth // 8
+        self.max_lanes = vector_bytes // self.element_bytes
 
-    def each(self, body, between=lambda lanes: None):
-        """Generate body(lanes, place) in a loop, and once for every half vector left.
+    def emit_loop(
+        self,
+        body: Callable[[int, Any], None],
+        between: Callable[[int], None] = lambda lanes: None,
+    ) -> None:
+        """Emit body(lanes, index) as a loop, then once for each half-sized vector left.
 
-        `between` is called as the lanes halve, outside the test whether some are left.
+        `between(lanes)` is emitted before each half-sized vector, outside the test
+        whether so many elements are left.
         """
-        builder, lanes = self.builder, self.most
-        at = builder.and_(self.count, INT64(-lanes))
-        with cgutils.for_range_slice(builder, INT64(0), at, INT64(lanes)) as (j, _):
+        builder, lanes = self.builder, self.max_lanes
+        index = builder.and_(self.count, INT64(-lanes))
+        with cgutils.for_range_slice(builder, INT64(0), index, INT64(lanes)) as (j, _):
             body(lanes, j)
         while lanes := lanes // 2:
             between(lanes)
-            some = builder.and_(self.count, INT64(lanes))
-            with builder.if_then(builder.icmp_unsigned("!=", some, INT64(0))):
-                body(lanes, at)
-            at = builder.add(at, some)
+            rest = builder.and_(self.count, INT64(lanes))
+            with builder.if_then(builder.icmp_unsigned("!=", rest, INT64(0))):
+                body(lanes, index)
+            index = builder.add(index, rest)
 
-    def vector(self, lanes):
-        """Return the type of so many numbers."""
-        return ir.VectorType(self.number, lanes)
+    def vector_type(self, lanes: int) -> Any:
+        """Return the LLVM type of a vector."""
+        return ir.VectorType(self.element_type, lanes)
 
-    def at(self, start, place, lanes):
-        """Return the pointer to a vector that begins at a place."""
-        pointer = self.vector(lanes).as_pointer()
-        return self.builder.bitcast(self.builder.gep(start, [place]), pointer)
+    def pointer(self, start: Any, index: Any, lanes: int) -> Any:
+        """Return the pointer to the vector that begins with element start[index]."""
+        pointer = self.vector_type(lanes).as_pointer()
+        return self.builder.bitcast(self.builder.gep(start, [index]), pointer)
 
-    def load(self, start, place, lanes):
-        """Load a vector, which may lie anywhere."""
-        return self.builder.load(self.at(start, place, lanes), align=1)
+    def load(self, start: Any, index: Any, lanes: int) -> Any:
+        """Load the vector at start[index], with any alignment."""
+        return self.builder.load(self.pointer(start, index, lanes), align=1)
 
-    def shifted(self, start, place, lanes, shift):
-        """Load a vector, less the one at its place in `shift` unless that is None."""
-        values = self.load(start, place, lanes)
+    def store(self, vector: Any, start: Any, index: Any, lanes: int) -> None:
+        """Store a vector at start[index], with any alignment."""
+        self.builder.store(vector, self.pointer(start, index, lanes), align=1)
+
+    def load_shifted(self, start: Any, index: Any, lanes: int, shift: Any) -> Any:
+        """Load the vector at start[index], less that at shift[index] if any."""
+        values = self.load(start, index, lanes)
         if shift is None:
             return values
-        return self.builder.fsub(values, self.load(shift, place, lanes))
+        return self.builder.fsub(values, self.load(shift, index, lanes))
 
-    def spread(self, value, lanes):
-        """Return a vector of one value."""
-        vector, first = self.vector(lanes), ir.IntType(32)(0)
-        lone = self.builder.insert_element(vector(ir.Undefined), value, first)
-        zeros = ir.VectorType(ir.IntType(32), lanes)([0] * lanes)
-        return self.builder.shuffle_vector(lone, vector(ir.Undefined), zeros)
+    def broadcast(self, value: Any, lanes: int) -> Any:
+        """Return a vector with the same value in all elements."""
+        vector = self.vector_type(lanes)
+        first = self.builder.insert_element(vector(ir.Undefined), value, INT32(0))
+        zeros = ir.VectorType(INT32, lanes)([0] * lanes)
+        return self.builder.shuffle_vector(first, vector(ir.Undefined), zeros)
 
-    def halved(self, values, lanes):
-        """Return the sum of the lower and the upper half of a vector."""
-        none, numbers = values.type(ir.Undefined), ir.VectorType(ir.IntType(32), lanes)
-        halves = (range(lanes), range(lanes, 2 * lanes))
-        return self.builder.fadd(
-            *(
-                self.builder.shuffle_vector(values, none, numbers([*half]))
-                for half in halves
-            )
+    def horizontal_half_sum(self, values: Any, lanes: int) -> Any:
+        """Return the lower half of a vector of 2 `lanes` plus the upper half."""
+        undefined = values.type(ir.Undefined)
+        indices = ir.VectorType(INT32, lanes)
+        lower, upper = (
+            self.builder.shuffle_vector(values, undefined, indices([*half]))
+            for half in (range(lanes), range(lanes, 2 * lanes))
         )
+        return self.builder.fadd(lower, upper)
 
-    def fused(self, a, b, c):
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
         """Return a b + c, rounded once."""
-        kind = ir.FunctionType(a.type, [a.type] * 3)
-        name = f"llvm.fma.v{a.type.count}f{8 * self.bytes}"
-        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        signature = ir.FunctionType(a.type, [a.type] * 3)
+        name = f"llvm.fma.v{a.type.count}f{8 * self.element_bytes}"
+        function = cgutils.get_or_insert_function(self.builder.module, signature, name)
         return self.builder.call(function, [a, b, c])
 
 
-def _begin(context, builder, kind, value, i):
-    """Return where row i of a matrix begins, and how many numbers it has."""
-    found = context.make_array(kind)(context, builder, value)
-    shape = cgutils.unpack_tuple(builder, found.shape)
-    return builder.gep(found.data, [builder.mul(i, shape[-1])]), shape[-1]
+def _row(context, builder, kind, value, i):
+    """Return the pointer to row i of a matrix (or to a vector), and its length."""
+    array = context.make_array(kind)(context, builder, value)
+    shape = cgutils.unpack_tuple(builder, array.shape)
+    return builder.gep(array.data, [builder.mul(i, shape[-1])]), shape[-1]
 
 
-def _beginning(context, builder, kind, value):
-    """Return where an array begins, or None where it is None."""
+def _data_or_none(context, builder, kind, value):
+    """Return the pointer to an array's elements, or None for None."""
     if isinstance(kind, types.NoneType):
         return None
     return context.make_array(kind)(context, builder, value).data
@@ -102,73 +134,82 @@ def _beginning(context, builder, kind, value):
 @intrinsic
 def _dot(typingctx, w, X, i, shift):
     def generate(context, builder, signature, args):
-        a, count = _begin(context, builder, w, args[0], INT64(0))
-        b, _ = _begin(context, builder, X, args[1], args[2])
-        code = VectorLoopEmitter(context, builder, w.dtype, count)
-        less = _beginning(context, builder, shift, args[3])
-        totals = {}  # number of lanes -> where their sums lie
+        a, count = _row(context, builder, w, args[0], INT64(0))
+        b, _ = _row(context, builder, X, args[1], args[2])
+        emitter = VectorLoopEmitter(context, builder, w.dtype, count)
+        less = _data_or_none(context, builder, shift, args[3])
+        totals = {}  # lanes -> stack slot of the vector of partial sums
 
-        def total(lanes, values):
-            totals[lanes] = cgutils.alloca_once(builder, code.vector(lanes))
+        def init_total(lanes, values):
+            totals[lanes] = cgutils.alloca_once(builder, emitter.vector_type(lanes))
             builder.store(values, totals[lanes])
 
-        def take(lanes, place):
-            factors = code.load(a, place, lanes), code.shifted(b, place, lanes, less)
-            sums = code.fused(*factors, builder.load(totals[lanes]))
+        def accumulate(lanes, index):
+            factors = (
+                emitter.load(a, index, lanes),
+                emitter.load_shifted(b, index, lanes, less),
+            )
+            sums = emitter.fma(*factors, builder.load(totals[lanes]))
             builder.store(sums, totals[lanes])
 
         def halve(lanes):
-            total(lanes, code.halved(builder.load(totals[2 * lanes]), lanes))
+            wide = builder.load(totals[2 * lanes])
+            init_total(lanes, emitter.horizontal_half_sum(wide, lanes))
 
-        total(code.most, code.vector(code.most)([0.0] * code.most))
-        code.each(take, halve)
-        return builder.extract_element(builder.load(totals[1]), ir.IntType(32)(0))
+        lanes = emitter.max_lanes
+        init_total(lanes, emitter.vector_type(lanes)([0.0] * lanes))
+        emitter.emit_loop(accumulate, halve)
+        return builder.extract_element(builder.load(totals[1]), INT32(0))
 
     return w.dtype(w, X, types.int64, shift), generate
 
 
 @intrinsic
-def _add(typingctx, out, r, X, i, shift):
+def _axpy(typingctx, out, r, X, i, shift):
     def generate(context, builder, signature, args):
-        a, count = _begin(context, builder, out, args[0], INT64(0))
-        b, _ = _begin(context, builder, X, args[2], args[3])
-        code = VectorLoopEmitter(context, builder, out.dtype, count)
-        less = _beginning(context, builder, shift, args[4])
+        a, count = _row(context, builder, out, args[0], INT64(0))
+        b, _ = _row(context, builder, X, args[2], args[3])
+        emitter = VectorLoopEmitter(context, builder, out.dtype, count)
+        less = _data_or_none(context, builder, shift, args[4])
 
-        def take(lanes, place):
-            row = code.shifted(b, place, lanes, less)
-            factors = row, code.spread(args[1], lanes)
-            sums = code.fused(*factors, code.load(a, place, lanes))
-            builder.store(sums, code.at(a, place, lanes), align=1)
+        def add(lanes, index):
+            row = emitter.load_shifted(b, index, lanes, less)
+            factor = emitter.broadcast(args[1], lanes)
+            sums = emitter.fma(row, factor, emitter.load(a, index, lanes))
+            emitter.store(sums, a, index, lanes)
 
-        code.each(take)
+        emitter.emit_loop(add)
         return context.get_dummy_value()
 
     return types.void(out, out.dtype, X, types.int64, shift), generate
 
 
-def dot(w, X, i, shift=None):
-    """Return (x - shift) · w for row i of X (n, d), in compiled code.
+def dot(w: FloatArray, X: FloatArray, i: int, shift: FloatArray | None = None) -> float:
+    """Return (x - shift) · w for row i of X (n, d); to be called in compiled code.
 
-    The arrays are of one type; `shift` is (d,) or None, and takes an X in one piece.
+    The arrays have one dtype. `shift` is (d,) or None, and takes a contiguous X.
     """
+    raise NotImplementedError("numba compiles the overload below")
 
 
-def axpy(out, r, X, i, shift=None):
-    """out <- out + r (x - shift) for row i of X, in place, in compiled code."""
+def axpy(
+    out: FloatArray, r: float, X: FloatArray, i: int, shift: FloatArray | None = None
+) -> None:
+    """out <- out + r (x - shift) for row i of X, in place; as `dot`."""
+    raise NotImplementedError("numba compiles the overload below")
 
 
-def _in_one_piece(w, X, shift):
+def _are_contiguous(w, X, shift):
     if w.layout == X.layout == "C":
         return True
     if isinstance(shift, types.Array):
-        raise TypingError("rows that are shifted must lie in one piece")
+        raise TypingError("rows that are shifted must be contiguous")
     return False
 
 
 @overload(dot, inline="always")
-def _fitting_dot(w, X, i, shift=None):
-    if _in_one_piece(w, X, shift):
+def _choose_dot(w, X, i, shift=None):
+    if _are_contiguous(w, X, shift):
         return lambda w, X, i, shift=None: _dot(w, X, i, shift)
 
     def strided(w, X, i, shift=None):
@@ -181,9 +222,9 @@ def _fitting_dot(w, X, i, shift=None):
 
 
 @overload(axpy, inline="always")
-def _fitting_add(out, r, X, i, shift=None):
-    if _in_one_piece(out, X, shift):
-        return lambda out, r, X, i, shift=None: _add(
+def _choose_axpy(out, r, X, i, shift=None):
+    if _are_contiguous(out, X, shift):
+        return lambda out, r, X, i, shift=None: _axpy(
             out, out.dtype.type(r), X, i, shift
         )
 

@@ -1,43 +1,54 @@
-"""Compiled passes of linear models over compressed sparse rows.
+"""Kernels of linear models over compressed sparse rows.
 
-`X` is the tuple (data, indices, indptr). A row touches few weights, and so does a
-step: what penalties do to all the others is kept in mind (see `lazy`), until the end of
-the call. Rows in random order cost little but waiting for memory, so that what later
-rows need is fetched ahead: where a row lies first, and then the row.
+A row has entries in few columns, and a step changes few weights: what the penalties do
+to all the others is postponed to the end of the call at the latest (`lazy_penalty`).
+With rows in random order most time is spent waiting for memory, so that what a later
+row needs is prefetched: first its bounds in `indptr`, some rows later its entries.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from ...jit import compiled, compiled_without_refcounts, inlined
 from . import lazy_penalty
 from .dense import loss_derivative, loss_value
+from .lazy_penalty import LazyPenalty
 from .matmul import slopes_in_place, softmax_slope_in_place
 from .prefetch import PREFETCH_ROWS, prefetch
 
+if TYPE_CHECKING:
+    from ...array_types import FloatArray, IntArray
+    from ...data.matrix import Csr
+    from ..kernel_arguments import LossParams, PenaltyWeights, RunningMean, SgdSteps
+
+    SparseRow: TypeAlias = tuple[FloatArray, IntArray]  # values, columns
+
 
 @compiled_without_refcounts
-def prefetch_rows(X, y, order, k):
-    """Fetch ahead what comes some rows after the k-th in this order."""
-    values, columns, indptr = X
+def prefetch_rows(X: Csr, y: FloatArray, order: IntArray, k: int) -> None:
+    """Prefetch what the rows some steps behind the k-th in this order need."""
     last = order.size - 1
     i = order[min(k + 2 * PREFETCH_ROWS, last)]
-    prefetch(indptr, i, i + 1)
+    prefetch(X.indptr, i, i + 1)
     prefetch(y, i, i + 1)
     i = order[min(k + PREFETCH_ROWS, last)]
-    prefetch(values, indptr[i], indptr[i + 1])
-    prefetch(columns, indptr[i], indptr[i + 1])
+    prefetch(X.data, X.indptr[i], X.indptr[i + 1])
+    prefetch(X.indices, X.indptr[i], X.indptr[i + 1])
 
 
 @compiled
-def split_row(X, i, free):
-    """Return values and columns of row i: of its penalised part, and of the rest."""
-    values, columns, indptr = X
-    lo, mid, hi = indptr[i], indptr[i + 1] - free, indptr[i + 1]
+def split_row(X: Csr, i: int, n_unpenalised: int) -> tuple[SparseRow, SparseRow]:
+    """Return the penalised entries of row i, and the others: values and columns."""
+    lo, mid, hi = X.indptr[i], X.indptr[i + 1] - n_unpenalised, X.indptr[i + 1]
+    values, columns = X.data, X.indices
     return (values[lo:mid], columns[lo:mid]), (values[mid:hi], columns[mid:hi])
 
 
 @compiled
-def dot(w, x):
+def dot(w: FloatArray, x: SparseRow) -> float:
     """Return x · w."""
     values, columns = x
     total = w.dtype.type(0)
@@ -47,7 +58,7 @@ def dot(w, x):
 
 
 @compiled
-def axpy(w, r, x):
+def axpy(w: FloatArray, r: float, x: SparseRow) -> None:
     """w <- w + r x, in place."""
     values, columns = x
     r = w.dtype.type(r)
@@ -56,20 +67,27 @@ def axpy(w, r, x):
 
 
 @compiled
-def largest_batch(cuts):
+def largest_batch(offsets: IntArray) -> int:
     """Return the number of rows of the largest step."""
-    most = 0
-    for s in range(cuts.size - 1):
-        most = max(most, cuts[s + 1] - cuts[s])
-    return most
+    largest = 0
+    for s in range(offsets.size - 1):
+        largest = max(largest, offsets[s + 1] - offsets[s])
+    return largest
 
 
 @compiled
-def gradient(w, X, y, rows, out, loss):
-    """Write Σ slope x over the rows (None: all) into `out`; return the loss sum."""
+def gradient(
+    w: FloatArray,
+    X: Csr,
+    y: FloatArray,
+    rows: IntArray | None,
+    out: FloatArray,
+    loss: LossParams,
+) -> float:
+    """Write Σ l'(p) x over the rows (None: all) into `out`; return the loss sum."""
     total = 0.0
     out[:] = 0
-    n = X[2].size - 1 if rows is None else rows.size
+    n = X.indptr.size - 1 if rows is None else rows.size
     for k in range(n):
         i = k
         if rows is not None:
@@ -83,83 +101,120 @@ def gradient(w, X, y, rows, out, loss):
 
 
 @compiled
-def descend(w, X, y, steps, strengths, loss, mean):
-    """Take plain SGD steps, as `kernels.descend`.
+def sgd_steps(
+    w: FloatArray,
+    X: Csr,
+    y: FloatArray,
+    steps: SgdSteps,
+    penalty: PenaltyWeights,
+    loss: LossParams,
+    mean: RunningMean,
+) -> None:
+    """Take plain SGD steps on `w` in place, see `Linear.sgd_steps`.
 
-    All slopes of a step come before its first change of a weight. With a mean there
-    is no l1 penalty.
+    With a mean there must be no l1 penalty.
     """
-    V, slopes = w.reshape(-1, 1), np.empty(largest_batch(steps[1]))
-    state = lazy_penalty.init_state(V, *strengths)
-    _descend(w, X, y, steps, loss, (V, state, slopes), column(mean[0]), mean[1])
+    slopes = np.empty(largest_batch(steps.offsets))
+    lazy = lazy_penalty.init_state(w.reshape(-1, 1), penalty)
+    U = as_column(mean.weighted_update_sum)
+    _sgd_steps(w, X, y, steps, lazy, loss, slopes, U, mean.n_updates)
 
 
 @compiled
-def column(u):
+def as_column(u: FloatArray | None) -> FloatArray | None:
     """Return a vector as a matrix of one column; None as None."""
     return None if u is None else u.reshape(-1, 1)
 
 
+# The entries are counted by unsigned numbers: for signed ones, compiled code tests
+# whether they count from the end.
 @inlined
-def _product(w, x, c):
-    """Return x · w for the values x in the columns c."""
+def _dot_entries(v: FloatArray, values: FloatArray, columns: IntArray) -> float:
+    """Return x · v for the row x with these values in these columns."""
     p = 0.0
-    for e in range(np.uint64(x.size)):
-        p += x[e] * w[c[e]]
+    for e in range(np.uint64(values.size)):
+        p += values[e] * v[columns[e]]
     return p
 
 
 @inlined
-def _change(w, U, factors, x, c):
-    """Add a row, times each of two factors, to w and u."""
-    for e in range(np.uint64(x.size)):
-        w[c[e]] += factors[0] * x[e]
+def _axpy_entries(
+    v: FloatArray,
+    r: float,
+    U: FloatArray | None,
+    q: float,
+    values: FloatArray,
+    columns: IntArray,
+) -> None:
+    """v <- v + r x and, where there is a U, u <- u + q x."""
+    for e in range(np.uint64(values.size)):
+        v[columns[e]] += r * values[e]
         if U is not None:
-            U[c[e], 0] += factors[1] * x[e]
+            U[columns[e], 0] += q * values[e]
 
 
-# Unsigned numbers of entries spare the question whether they count from the end. The
-# sum of the iterates so far is `area` v - u, for v counts as often as the factors s of
-# w = s v add up to; without a penalty, and for the intercept, `area` is their number.
+# All slopes of a step are computed before its first change of a weight.
+#
+# The sum of the iterates so far is scale_sum v - u: in each iterate w = s v, so that v
+# counts as often as the factors s add up to. For the intercept, and without a penalty,
+# that is the number of iterates.
 @compiled_without_refcounts
-def _descend(w, X, y, steps, loss, memory, U, before):
-    (order, cuts, rates), (V, (penalty, free, paid), slopes) = steps, memory
-    values, columns, indptr = X
-    scale, owed, area = 1.0, 0.0, float(max(0, before))
+def _sgd_steps(
+    v: FloatArray,
+    X: Csr,
+    y: FloatArray,
+    steps: SgdSteps,
+    lazy: LazyPenalty,
+    loss: LossParams,
+    slopes: FloatArray,
+    U: FloatArray | None,
+    n_updates: int,
+) -> None:
+    order, offsets, rates = steps
+    V = v.reshape(-1, 1)  # as the functions of lazy_penalty take it
+    n_unpenalised, applied_l1 = lazy.n_unpenalised, lazy.applied_l1
+    values, columns, indptr = X.data, X.indices, X.indptr
+    scale, cumulative_l1, scale_sum = 1.0, 0.0, float(max(0, n_updates))
     for s in range(rates.size):
-        many = max(0, before + s)
-        batch = order[cuts[s] : cuts[s + 1]]
+        n = max(0, n_updates + s)
+        batch = order[offsets[s] : offsets[s + 1]]
         for k in range(batch.size):
-            prefetch_rows(X, y, order, cuts[s] + k)
+            prefetch_rows(X, y, order, offsets[s] + k)
             lo, hi = indptr[batch[k]], indptr[batch[k] + 1]
-            mid = hi - free
-            if paid.size:
-                lazy_penalty.apply_owed_l1(V, columns[lo:mid], owed, paid)
-            p = scale * _product(w, values[lo:mid], columns[lo:mid])
-            p += _product(w, values[mid:hi], columns[mid:hi])
+            mid = hi - n_unpenalised
+            if applied_l1.size:
+                lazy_penalty.apply_owed_l1(
+                    V, columns[lo:mid], cumulative_l1, applied_l1
+                )
+            p = scale * _dot_entries(v, values[lo:mid], columns[lo:mid])
+            p += _dot_entries(v, values[mid:hi], columns[mid:hi])
             slopes[k] = loss_derivative(loss, p, y[batch[k]])
-        now, after = lazy_penalty.next_scale(penalty, scale, owed, rates[s])
+        now, next_scale, next_l1 = lazy_penalty.next_scale(
+            lazy, scale, cumulative_l1, rates[s]
+        )
         if now:
-            state = scale, owed, paid, area, many
-            lazy_penalty.rescale_now(V, U, (penalty, rates[s]), free, state)
-            area = float(many)
-        scale, owed = after
+            lazy_penalty.rescale_now(
+                V, U, lazy, rates[s], scale, cumulative_l1, scale_sum, n
+            )
+            scale_sum = float(n)
+        scale, cumulative_l1 = next_scale, next_l1
         for k in range(batch.size):
             r = -rates[s] / batch.size * slopes[k]
             if r != 0.0:
-                lo, mid = indptr[batch[k]], indptr[batch[k] + 1] - free
+                lo, mid = indptr[batch[k]], indptr[batch[k] + 1] - n_unpenalised
                 q = r / scale
-                _change(w, U, (q, area * q), values[lo:mid], columns[lo:mid])
-                hi = mid + free
-                _change(w, U, (r, many * r), values[mid:hi], columns[mid:hi])
-        if before + s >= 0:
-            area += scale
-    lazy_penalty.rebase(V, U, free, area, (scale, max(0, before + rates.size)))
-    lazy_penalty.materialize(V, free, scale, owed, paid)
+                _axpy_entries(v, q, U, scale_sum * q, values[lo:mid], columns[lo:mid])
+                hi = mid + n_unpenalised
+                _axpy_entries(v, r, U, n * r, values[mid:hi], columns[mid:hi])
+        if n_updates + s >= 0:
+            scale_sum += scale
+    n = max(0, n_updates + rates.size)
+    lazy_penalty.rebase(V, U, n_unpenalised, scale_sum, scale, n)
+    lazy_penalty.materialize(V, n_unpenalised, scale, cumulative_l1, applied_l1)
 
 
 @compiled
-def add_outputs(W, x, z):
+def add_outputs(W: FloatArray, x: SparseRow, z: FloatArray) -> None:
     """z <- z + x W, for `z` (C,)."""
     values, columns = x
     for k in range(values.size):
@@ -168,7 +223,7 @@ def add_outputs(W, x, z):
 
 
 @compiled
-def add_outer(W, r, x, z):
+def add_outer(W: FloatArray, r: float, x: SparseRow, z: FloatArray) -> None:
     """W <- W + r x zᵀ, in place."""
     values, columns = x
     r = W.dtype.type(r)
@@ -178,15 +233,22 @@ def add_outer(W, r, x, z):
 
 
 @compiled
-def outputs_gradient(W, X, y, rows, G, loss):
+def outputs_gradient(
+    W: FloatArray,
+    X: Csr,
+    y: FloatArray,
+    rows: IntArray | None,
+    G: FloatArray,
+    loss: LossParams,
+) -> float:
     """Write the gradient sum into `G` (width, C); return the loss sum.
 
-    The C outputs are those of softmax, or each has the loss of its own.
+    The C outputs are those of softmax, or each has a loss of its own.
     """
     total = 0.0
     G[:] = 0
     z = np.empty_like(W[0])
-    n = X[2].size - 1 if rows is None else rows.size
+    n = X.indptr.size - 1 if rows is None else rows.size
     for k in range(n):
         i = k if rows is None else rows[k]
         x, _ = split_row(X, i, 0)
@@ -198,43 +260,63 @@ def outputs_gradient(W, X, y, rows, G, loss):
 
 
 @compiled
-def softmax_descend(W, X, y, steps, strengths, mean):
-    """Take plain SGD steps of softmax regression, without a mean; `W` is (width, C)."""
-    residuals = np.empty((largest_batch(steps[1]), W.shape[1]), W.dtype)
-    _softmax_descend(
-        X, y, steps, (W, lazy_penalty.init_state(W, *strengths), residuals)
-    )
+def softmax_sgd_steps(
+    W: FloatArray,
+    X: Csr,
+    y: IntArray,
+    steps: SgdSteps,
+    penalty: PenaltyWeights,
+    loss: LossParams,
+    mean: RunningMean,
+) -> None:
+    """Take plain SGD steps of softmax regression, without a mean; `W` is (width, C).
+
+    `loss` and `mean` are not read: the parameters are those of `matmul`'s kernel.
+    """
+    residuals = np.empty((largest_batch(steps.offsets), W.shape[1]), W.dtype)
+    _softmax_sgd_steps(W, X, y, steps, lazy_penalty.init_state(W, penalty), residuals)
 
 
 @compiled
-def _softmax_descend(X, y, steps, memory):
-    (order, cuts, rates), (W, (penalty, free, paid), residuals) = steps, memory
-    scale, owed = 1.0, 0.0
+def _softmax_sgd_steps(
+    W: FloatArray,
+    X: Csr,
+    y: IntArray,
+    steps: SgdSteps,
+    lazy: LazyPenalty,
+    residuals: FloatArray,
+) -> None:
+    order, offsets, rates = steps
+    n_unpenalised, applied_l1 = lazy.n_unpenalised, lazy.applied_l1
+    scale, cumulative_l1 = 1.0, 0.0
     for s in range(rates.size):
-        batch = order[cuts[s] : cuts[s + 1]]
+        batch = order[offsets[s] : offsets[s + 1]]
         for k in range(batch.size):
-            (x, rest), z = split_row(X, batch[k], free), residuals[k]
-            lazy_penalty.apply_owed_l1(W, x[1], owed, paid)
+            (x, rest), z = split_row(X, batch[k], n_unpenalised), residuals[k]
+            lazy_penalty.apply_owed_l1(W, x[1], cumulative_l1, applied_l1)
             z[:] = 0
             add_outputs(W, x, z)
             z *= z.dtype.type(scale)
             add_outputs(W, rest, z)
             softmax_slope_in_place(z, y[batch[k]])
-        now, after = lazy_penalty.next_scale(penalty, scale, owed, rates[s])
+        now, next_scale, next_l1 = lazy_penalty.next_scale(
+            lazy, scale, cumulative_l1, rates[s]
+        )
         if now:
             lazy_penalty.rescale_now(
-                W, None, (penalty, rates[s]), free, (scale, owed, paid, 0.0, 0)
+                W, None, lazy, rates[s], scale, cumulative_l1, 0.0, 0
             )
-        scale, owed = after
+        scale, cumulative_l1 = next_scale, next_l1
         for k in range(batch.size):
-            r, (x, rest) = -rates[s] / batch.size, split_row(X, batch[k], free)
+            r = -rates[s] / batch.size
+            x, rest = split_row(X, batch[k], n_unpenalised)
             add_outer(W, r / scale, x, residuals[k])
             add_outer(W, r, rest, residuals[k])
-    lazy_penalty.materialize(W, free, scale, owed, paid)
+    lazy_penalty.materialize(W, n_unpenalised, scale, cumulative_l1, applied_l1)
 
 
 @compiled
-def product(X, W, out):
+def product(X: Csr, W: FloatArray, out: FloatArray) -> None:
     """Write X W into `out` (n, C) for `W` (width, C)."""
     w = W[:, 0].copy()
     for i in range(out.shape[0]):
