@@ -102,7 +102,7 @@ def flag_barrier(flags: IntArray, rank: int, round: int, spin_limit: int) -> Non
     Polls `spin_limit` times before it yields the core; with 0 it sleeps between polls.
     """
     start, line = flags.ctypes.data, flags.strides[0]
-    _store(np.uintp(start + rank * line), round)  # type: ignore[call-arg]  # numba's
+    _store(np.uintp(start + rank * line), round)
     for other in range(flags.shape[0]):
         polls = 0
         while _load(np.uintp(start + other * line)) < round:

@@ -11,7 +11,8 @@ import numpy as np
 from ..comm.even_partition import even_partition
 
 if TYPE_CHECKING:
-    from ..array_types import FloatArray, IntArray
+    from ..array_types import Array, FloatArray, IntArray
+    from ..data.matrix import Matrix
 
 
 class Plan(ABC):
@@ -107,8 +108,8 @@ class SgdKernel(Protocol):
     def __call__(
         self,
         w: FloatArray,
-        X: object,
-        y: FloatArray,
+        X: Matrix,
+        y: Array,
         order: IntArray,
         offsets: IntArray,
         rates: FloatArray,

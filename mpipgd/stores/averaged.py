@@ -11,6 +11,7 @@ from .base import SharedWeights
 
 if TYPE_CHECKING:
     from ..array_types import Array, FloatArray, IntArray
+    from ..data.matrix import Matrix
     from ..objectives.base import CompiledObjective
     from ..plan.base import SgdKernel
 
@@ -42,8 +43,8 @@ class AveragedSgd(SharedWeights):
 
         def steps(
             w: FloatArray,
-            X: object,
-            y: FloatArray,
+            X: Matrix,
+            y: Array,
             order: IntArray,
             offsets: IntArray,
             rates: FloatArray,

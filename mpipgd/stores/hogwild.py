@@ -110,8 +110,8 @@ class Hogwild(Store):
 
         def steps(
             w: FloatArray,
-            X: object,
-            y: FloatArray,
+            X: Matrix,
+            y: Array,
             order: IntArray,
             offsets: IntArray,
             rates: FloatArray,

@@ -14,6 +14,7 @@ from ..data.matrix import slice_rows
 from ..data.standardize import merge as merge_moments
 from ..data.standardize import moments
 from ..errors import UsageError, check_finite
+from ..objectives.sweep import LinearSweep
 from ..reporting.timing import min_mean_max
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Evaluator:
                 evaluation = evaluate(context.grid, objective, data.test, w)
                 record["test_loss"] = evaluation.loss + penalty
             record["score"] = self._score(evaluation)
-            if context.options.many:
+            if isinstance(objective, LinearSweep):
                 record = select_best(record, objective.configs)
             if self.scores_workers:
                 record["worker_scores"] = self._worker_scores(step)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..comm import mpi
 from ..config import toml
+from ..objectives.sweep import LinearSweep
 from ..reporting import plots, report
 from ..reporting.timing import slowest_rank
 from . import inference
 
 if TYPE_CHECKING:
-    from ..array_types import FloatArray
     from ..config.options import TrainConfig
-    from ..objectives.base import Objective
     from .callbacks import RunContext
 
 
@@ -64,10 +63,10 @@ def write_results(context: RunContext, summary: dict[str, Any]) -> None:
         folder = context.run_folder.folder
         if folder:
             text, objective = context.config_text, context.objective
-            if context.options.many:
-                text, objective, weights = _best_config(
-                    context, summary["best"], weights
-                )
+            if isinstance(objective, LinearSweep):
+                k = summary["best"]
+                text = toml.to_text(_config_of(context.options, objective.configs[k]))
+                objective, weights = objective.extract(k, weights)
             data = context.data
             model = inference.Model(data.header, objective, weights, data.scaling)
             model.write(folder / "model.h5", text)
@@ -81,16 +80,12 @@ def write_results(context: RunContext, summary: dict[str, Any]) -> None:
                 context.console.say(line)
 
 
-def _best_config(
-    context: RunContext, k: int, weights: FloatArray
-) -> tuple[str, Objective, FloatArray]:
-    """Return configuration, objective and weights of the k-th setting of a sweep."""
-    changes: dict[str, Any] = context.objective.configs[k] | {"many": None}
+def _config_of(options: TrainConfig, setting: dict[str, float]) -> TrainConfig:
+    """Return the options that train one setting of a sweep by itself."""
+    changes: dict[str, Any] = setting | {"many": None}
     if "alpha" in changes:
         changes["alpha"] = (changes["alpha"],)
-    options = dataclasses.replace(context.options, **changes)
-    text = toml.to_text(with_absolute_paths(options))
-    return text, *context.objective.extract(k, weights)
+    return with_absolute_paths(dataclasses.replace(options, **changes))
 
 
 def with_absolute_paths(options: TrainConfig) -> TrainConfig:
