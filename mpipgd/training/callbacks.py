@@ -105,7 +105,7 @@ class StopCheck:
         squares = map(scene.parts.total.squared_norm, scene.parts.store.pull())
         lost = not np.isfinite(sum(squares))
         signal, late, lost, elapsed = mpi.allreduce_max(
-            scene.grid.comm, [len(environment.stop_signals), late, lost, elapsed]
+            scene.grid.comm, [environment.stop_requested(), late, lost, elapsed]
         )
         check_finite(math.nan if lost else 0.0, step - 1, scene.plan.steps, "model")
         self.watchdog.heartbeat(step)
