@@ -1,5 +1,6 @@
 """A training run, from options to a run folder."""
 
+import dataclasses
 import pathlib
 
 from ..comm import mpi
@@ -25,10 +26,10 @@ def train(options, *, comm):
 
     Collective over `comm`. Raises a Refusal on all ranks for what can be foreseen.
     """
-    options = toml.replace(options, workers=options.workers or comm.size)
+    options = dataclasses.replace(options, workers=options.workers or comm.size)
     named = options.run, options.data, options.strategy
     folder = mpi.on_root(comm, folders.create_run_folder, *named)
-    return _run(toml.replace(options, run=str(folder)), comm)
+    return _run(dataclasses.replace(options, run=str(folder)), comm)
 
 
 def resume(folder, changes, *, comm):

@@ -1,5 +1,6 @@
 """What a run leaves behind: its summary, its model, its picture."""
 
+import dataclasses
 import hashlib
 import pathlib
 
@@ -68,7 +69,9 @@ def _best_config(course, k, weights):
     point = course.objective.configs[k] | {"many": None}
     if "alpha" in point:
         point["alpha"] = (point["alpha"],)
-    text = toml.to_text(with_absolute_paths(toml.replace(course.options, **point)))
+    text = toml.to_text(
+        with_absolute_paths(dataclasses.replace(course.options, **point))
+    )
     return text, *course.objective.extract(k, weights)
 
 
@@ -77,6 +80,6 @@ def with_absolute_paths(options):
     data = pathlib.Path(options.data)
     known = data.exists() or any(each in options.data for each in "*?[")
     changes = {"data": str(data.absolute())} if known else {}
-    return toml.replace(
+    return dataclasses.replace(
         options, run=str(pathlib.Path(options.run).absolute()), **changes
     )
