@@ -1,10 +1,27 @@
 """Parallel gradient descent for people with MPI."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .comm.topology import Grid
+    from .config.options import TrainConfig
+    from .training.inference import evaluate, predict
+    from .training.run import resume, train
 
 __version__ = "0.1.0"
 
-_HOMES = {
+__all__ = [
+    "Grid",
+    "TrainConfig",
+    "__version__",
+    "evaluate",
+    "predict",
+    "resume",
+    "train",
+]
+
+LAZY_IMPORTS = {  # public name -> module that defines it
     "TrainConfig": "config.options",
     "train": "training.run",
     "resume": "training.run",
@@ -12,11 +29,10 @@ _HOMES = {
     "evaluate": "training.inference",
     "Grid": "comm.topology",
 }
-__all__ = ["__version__", *_HOMES]
 
 
-def __getattr__(name):
-    # on first use, so that importing the package starts neither MPI nor numpy
-    if name not in _HOMES:
+def __getattr__(name: str) -> Any:
+    # on first use, so that importing the package loads neither MPI nor numpy
+    if name not in LAZY_IMPORTS:
         raise AttributeError(f"module 'mpipgd' has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{LAZY_IMPORTS[name]}", __name__), name)

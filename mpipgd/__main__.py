@@ -1,75 +1,90 @@
-"""Start one command on all ranks, and end them together."""
+"""Run one command on all ranks, and end them together."""
 
+import argparse
 import sys
 import time
+from collections.abc import Sequence
 
 from . import cli
+from .cli.base import Command, ParallelCommand, Printer, StandaloneCommand
 from .comm import environment
 from .errors import MpipgdError, UsageError
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code, the same on all ranks."""
     environment.configure_environment()
-    first = environment.rank() == 0
+    is_first = environment.rank() == 0  # MPI has not started: the launcher's number
     try:
-        module, args = _parse(argv, first)
-        getattr(module, "check", lambda args: None)(args)
-        text = getattr(module, "early", lambda args: None)(args)
-        if hasattr(module, "alone"):
-            return _alone(module, args, first)
-    except MpipgdError as refusal:
-        if not first:  # Open MPI ends all ranks with the first that fails: not this one
+        command_class, args = _parse(sys.argv[1:] if argv is None else argv, is_first)
+        command = command_class(args)
+        if isinstance(command, StandaloneCommand):
+            return _run_standalone(command, is_first)
+        assert isinstance(command, ParallelCommand)
+        text = command.early_output()
+    except MpipgdError as error:
+        if not is_first:
+            # Open MPI ends all ranks when the first of them fails: let that one print
             time.sleep(3)
-        return _refuse(refusal, first)
+        return _report(error, is_first)
     if text is not None:
-        cli.printer(first)(text.rstrip("\n"))
+        _printer(is_first)(text.rstrip("\n"))
         return 0
-    return _together(module, args, first)
+    return _run_parallel(command, is_first)
 
 
-def _parse(argv, first):
-    """Parse the arguments; --help is printed by one rank and ends all of them."""
-    if not first:
+def _parse(
+    argv: Sequence[str], is_first: bool
+) -> tuple[type[Command], argparse.Namespace]:
+    """Parse the arguments; --help ends all ranks, and one of them prints it."""
+    if not is_first:
         sys.stdout = open("/dev/null", "w")
     try:
-        return cli.parse(sys.argv[1:] if argv is None else argv)
+        return cli.parse(argv)
     finally:
         sys.stdout = sys.__stdout__
 
 
-def _refuse(refusal, shown):
-    if shown:
-        print(f"mpipgd: {refusal}", file=sys.stderr, flush=True)
-    return refusal.code
-
-
-def _alone(module, args, first):
-    """Run a command that needs no MPI, and starts ranks itself if it wants some."""
+def _run_standalone(command: StandaloneCommand, is_first: bool) -> int:
     if environment.under_mpirun() and environment.launcher_size() > 1:
         raise UsageError(
-            f"mpipgd {args.command} starts what it needs by itself, and found "
+            f"mpipgd {command.name} starts what it needs by itself, and found "
             f"{environment.launcher_size()} ranks: run it without mpirun"
         )
-    return module.alone(args, cli.printer(first))
+    return command.run(_printer(is_first))
 
 
-def _together(module, args, first):
+def _run_parallel(command: ParallelCommand, is_first: bool) -> int:
     """Start MPI, run the command, agree on the exit code."""
     from .comm import mpi
 
     comm = mpi.world()
     try:
-        getattr(module, "verify", environment.check_world_size)(comm.size)
-        shown = comm.rank == 0 and (first or comm.size > 1)  # programs may be apart
-        code = module.main(args, comm, cli.printer(shown))
-    except MpipgdError as refusal:
-        if not refusal.agreed and comm.size > 1:
-            mpi.crash(comm, refusal)
-        code = _refuse(refusal, first and comm.rank == 0)
+        command.check_world_size(comm.size)
+        # programs that do not see each other are all rank 0 of a world of 1
+        prints = comm.rank == 0 and (is_first or comm.size > 1)
+        code = command.run(comm, _printer(prints))
+    except MpipgdError as error:
+        if not error.agreed and comm.size > 1:
+            mpi.crash(comm, error)
+        code = _report(error, is_first and comm.rank == 0)
     except BaseException as error:
         mpi.crash(comm, error)
     return mpi.broadcast_exit_code(comm, code)
+
+
+def _report(error: MpipgdError, prints: bool) -> int:
+    """Print the message of an error on one rank; return its exit code."""
+    if prints:
+        print(f"mpipgd: {error}", file=sys.stderr, flush=True)
+    return error.code
+
+
+def _printer(prints: bool) -> Printer:
+    """Return print without buffering, or a function that prints nothing."""
+    if not prints:
+        return lambda *values: None
+    return lambda *values: print(*values, file=sys.stdout, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,22 @@
-"""Foreseeable ends of a program, each with its exit code."""
+"""Errors that a user can cause or foresee, each with its exit code."""
 
 import difflib
+from collections.abc import Iterable
 
 
 class MpipgdError(Exception):
-    """A foreseeable end: one message says what was found, expected, and where."""
+    """Base of all errors that end a program with one message and an exit code.
+
+    The message says what was found, what was expected, and in which file or flag.
+    `agreed`: the error is raised on every rank, so that all can end in order; otherwise
+    the rank that raised it has to abort the others.
+    """
 
     code = 1
 
-    def __init__(self, message, *, agreed=False):
+    def __init__(self, message: str, *, agreed: bool = False) -> None:
         super().__init__(message)
-        self.agreed = agreed  # raised on every rank, so all may leave in order
+        self.agreed = agreed
 
 
 class UsageError(MpipgdError):
@@ -20,7 +26,7 @@ class UsageError(MpipgdError):
 
 
 class DataError(MpipgdError):
-    """A file that is missing, damaged, inconsistent or unfit for the task."""
+    """A data file that is missing, damaged, inconsistent or unsuitable for the task."""
 
     code = 3
 
@@ -44,31 +50,39 @@ class HangError(MpipgdError):
 
 
 class StopRequested(MpipgdError):
-    """Stopped on request, after a checkpoint; resume it."""
+    """Training stopped on request, after a checkpoint from which it can be resumed."""
 
     code = 75
 
 
-def nearest(word, known):
-    """Return "; did you mean …?" for the known word most like this one, or nothing."""
-    near = difflib.get_close_matches(word, known, 1, 0.5)
-    return f"; did you mean {near[0]}?" if near else ""
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean …?" with the known word most like this one, or ""."""
+    matches = difflib.get_close_matches(word, known, 1, 0.5)
+    return f"; did you mean {matches[0]}?" if matches else ""
 
 
-def expect(flag, word, known):
+def expect(flag: str, word: object, known: Iterable[str]) -> None:
     """Raise UsageError unless the word given to a flag is one of the known ones."""
+    known = list(known)
     if word not in known:
         names = ", ".join(known)
-        near = nearest(str(word), list(known))
-        raise UsageError(f"{flag} {word}: expected one of {names}{near}")
+        raise UsageError(
+            f"{flag} {word}: expected one of {names}{nearest(str(word), known)}"
+        )
 
 
-def check_finite(value, step, steps_per_epoch, what="gradient"):
-    """Raise Diverged, known to all ranks, when a number they agree on is not finite."""
-    if value - value != 0:
-        epoch, within = divmod(step, steps_per_epoch)
+def check_finite(
+    value: float, step: int, steps_per_epoch: int, what: str = "gradient"
+) -> None:
+    """Raise DivergenceError where a number is not finite.
+
+    value: the same on all ranks (such as a reduced gradient's norm), so that all raise
+    at the same `step`, which is counted from 0. `what` names the quantity.
+    """
+    if value - value != 0:  # true for NaN and infinities, also of numpy's scalars
+        epoch, step_in_epoch = divmod(step, steps_per_epoch)
         raise DivergenceError(
             f"diverged: the {what} is not finite at epoch {epoch + 1}, step "
-            f"{within + 1}; a smaller --lr or --clip-norm may help",
+            f"{step_in_epoch + 1}; a smaller --lr or --clip-norm may help",
             agreed=True,
         )

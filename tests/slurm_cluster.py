@@ -1,4 +1,4 @@
-"""Jobs of a real SLURM on this machine, which scripts/cluster starts for the tests."""
+"""A real SLURM on this machine, which scripts/cluster starts for the tests."""
 
 import json
 import os
@@ -12,23 +12,23 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path("/tmp/mpipgd-cluster-test")
-wanted = [
+needs_slurm = [
     pytest.mark.cluster,
     pytest.mark.skipif(
         os.geteuid() != 0 or not shutil.which("slurmctld") or not shutil.which("tc"),
-        reason="wants root, and what `scripts/cluster install` installs",
+        reason="needs root, and what `scripts/cluster install` installs",
     ),
 ]
-ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
+END_STATES = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
 
 
 @pytest.fixture(scope="module")
 def slurm():
-    """A cluster of two nodes, stopped in the end."""
+    """Start a cluster of two nodes, and stop it in the end."""
     os.environ["MPIPGD_CLUSTER"] = str(FOLDER)
     os.environ["SLURM_CONF"] = str(FOLDER / "slurm.conf")
     script = ROOT / "scripts" / "cluster"
-    # daemons keep what they print to: no pipe, which would never end
+    # no pipe for the output: the daemons inherit it, so that it would never end
     subprocess.run([script, "start", "2"], check=True, timeout=60)
     yield
     subprocess.run([script, "stop"], check=True, timeout=60)
@@ -36,14 +36,14 @@ def slurm():
 
 @pytest.fixture
 def site(tmp_path):
-    """A folder to submit from, with the project's slurm folder in it."""
+    """Return a folder to submit from, with the project's slurm folder in it."""
     (tmp_path / "slurm").symlink_to(ROOT / "slurm")
     return tmp_path
 
 
-def call(*words, folder=".", check=True, **env):
-    """Run a command from a folder; return what it printed."""
-    done = subprocess.run(
+def run_command(*words, folder=".", check=True, **env):
+    """Run a command in a folder; return what it printed."""
+    result = subprocess.run(
         [str(word) for word in words],
         cwd=folder,
         env=os.environ | {"VENV": sys.prefix} | env,
@@ -51,55 +51,62 @@ def call(*words, folder=".", check=True, **env):
         text=True,
         timeout=60,
     )
-    assert done.returncode == 0 or not check, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    text = result.stdout + result.stderr
+    assert result.returncode == 0 or not check, text
+    return text
 
 
 def sbatch(folder, *words, **env):
-    """Submit from a folder; return the job's number."""
-    return call("sbatch", "--parsable", *words, folder=folder, **env).strip()
+    """Submit a job from a folder; return its number."""
+    return run_command("sbatch", "--parsable", *words, folder=folder, **env).strip()
 
 
-def state(job):
-    """Return a job's state, and the number of its restarts."""
-    text = call("scontrol", "show", "job", job)
-    known = dict(word.split("=", 1) for word in text.split() if "=" in word)
-    return known["JobState"], int(known["Restarts"])
+def job_state(job):
+    """Return the state of a job, and how often it was restarted."""
+    text = run_command("scontrol", "show", "job", job)
+    fields = dict(word.split("=", 1) for word in text.split() if "=" in word)
+    return fields["JobState"], int(fields["Restarts"])
 
 
-def until(condition, seconds, what):
-    """Wait until a condition holds."""
-    ends = time.monotonic() + seconds
+def wait_until(condition, seconds, description):
+    """Wait until a condition holds, at most so many seconds."""
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < ends, f"not {what} within {seconds} s"
+        assert time.monotonic() < deadline, f"not {description} within {seconds} s"
         time.sleep(0.1)
 
 
-def ended(job, seconds=90):
-    """Wait until a job has ended; return its last state and its restarts."""
-    until(lambda: state(job)[0] in ENDED, seconds, "ended")
-    return state(job)
+def wait_for_restart(job, count):
+    """Wait until a job has been restarted so many times."""
+    wait_until(lambda: job_state(job)[1] == count, 60, f"restarted {count} times")
 
 
-def stop(job, run, steps=1):
-    """Ask a job for a stop with a checkpoint, once its run has made some steps more."""
-    at = last_step(run)
-    until(lambda: last_step(run) >= at + steps, 60, f"{steps} steps further")
-    call("scancel", "--batch", "--signal=USR1", job)
+def wait_for_end(job, seconds=90):
+    """Wait until a job has ended; return its state and how often it was restarted."""
+    wait_until(lambda: job_state(job)[0] in END_STATES, seconds, "ended")
+    return job_state(job)
 
 
-def metrics(run):
-    """Return the lines of a run's metrics."""
+def request_stop(job, run, steps=1):
+    """Ask a job to stop with a checkpoint, once its run has made some more steps."""
+    step = last_step(run) + steps
+    wait_until(lambda: last_step(run) >= step, 60, f"{steps} steps further")
+    run_command("scancel", "--batch", "--signal=USR1", job)
+
+
+def read_metrics(run):
+    """Return the complete lines of a run's metrics."""
     path = Path(run) / "metrics.jsonl"
     text = path.read_text() if path.exists() else ""
-    return [json.loads(each) for each in text[: text.rfind("\n") + 1].splitlines()]
+    complete = text[: text.rfind("\n") + 1]
+    return [json.loads(line) for line in complete.splitlines()]
 
 
 def last_step(run):
-    """Return the last step that a run's metrics tell of."""
-    return max((each["step"] for each in metrics(run)), default=0)
+    """Return the last step in a run's metrics."""
+    return max((record["step"] for record in read_metrics(run)), default=0)
 
 
-def summary(run):
+def read_summary(run):
     """Return a run's summary."""
     return json.loads((Path(run) / "summary.json").read_text())

@@ -1,5 +1,6 @@
 """What several test files use: programs under mpirun, and small data files."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -8,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from mpipgd import Grid
-from mpipgd.config import toml
 from mpipgd.config.options import TrainConfig
 from mpipgd.data.hdf5.header import Header
 from mpipgd.data.load import SplitRows
@@ -107,7 +107,7 @@ def descend(comm, header, X, y, *, plan=None, **options):
     options = TrainConfig(**{"lr": 0.05, "epochs": 3} | options)
     model = build_objective(options, header)
     workers = options.workers or comm.size
-    options = toml.replace(options, workers=workers)
+    options = dataclasses.replace(options, workers=workers)
     plan = plan or plans.build_plan(options, len(y))
     grid = Grid(comm, workers)
     weights = None

@@ -1,4 +1,4 @@
-"""Bad input: one message, the documented exit code, and nobody left waiting."""
+"""Bad input: one message, the documented exit code, and no rank left waiting."""
 
 import os
 import re
@@ -20,18 +20,21 @@ RANKS = 3
 
 @pytest.fixture(scope="module")
 def iris(tmp_path_factory):
-    """A sound data file, to be damaged."""
+    """Return a valid data file, of which tests damage copies."""
     path = tmp_path_factory.mktemp("data") / "iris.h5"
     make_bundled("iris", path)
     return path
 
 
-def change(path, name, action):
-    """Rewrite one dataset of a data file, with its checksums."""
+def rewrite(path, name, change):
+    """Change one dataset of a data file, with its checksums."""
     with h5py.File(path, "r+") as file:
-        values = action(file[name][...])
+        values = change(file[name][...])
         del file[name]
         file.create_dataset(name, data=values, chunks=True, fletcher32=True)
+
+
+# Each damage gets a copy of iris and an empty folder, and returns the data to train on.
 
 
 def missing(path, folder):
@@ -55,73 +58,68 @@ def truncated(path, folder):
 
 def flipped_bit(path, folder):
     with h5py.File(path) as file:
-        at = file["train/X"].id.get_chunk_info(0).byte_offset + 5
+        offset = file["train/X"].id.get_chunk_info(0).byte_offset + 5
     with open(path, "r+b") as file:
-        file.seek(at)
+        file.seek(offset)
         byte = file.read(1)[0]
-        file.seek(at)
+        file.seek(offset)
         file.write(bytes([byte ^ 4]))
     return path
 
 
 def lengths(path, folder):
-    change(path, "train/y", lambda y: y[:-1])
+    rewrite(path, "train/y", lambda y: y[:-1])
     return path
 
 
+def put_value(path, name, index, value):
+    """Change one value of a dataset, counted in its flat order."""
+
+    def change(X):
+        X.flat[index] = value
+        return X
+
+    rewrite(path, name, change)
+
+
 def nan(path, folder):
-    change(
-        path,
-        "train/X",
-        lambda X: np.where(np.arange(X.size).reshape(X.shape) == 321, np.nan, X),
-    )
+    put_value(path, "train/X", 321, np.nan)
     return path
 
 
 def infinity(path, folder):
-    change(
-        path,
-        "test/X",
-        lambda X: np.where(np.arange(X.size).reshape(X.shape) == 7, np.inf, X),
-    )
+    put_value(path, "test/X", 7, np.inf)
     return path
 
 
-def test_class(path, folder):
-    change(path, "train/y", lambda y: np.where(y == 2, 1, y))
+def class_only_in_test(path, folder):
+    rewrite(path, "train/y", lambda y: np.where(y == 2, 1, y))
     return path
 
 
-test_class.__test__ = False
-
-
-def shards(folder, **second):
-    """Write two shards, the second one different."""
-    whole = folder / "shards"
-    whole.mkdir()
-    for number, change in enumerate(({}, second)):
-        known = {"task": "regression", "n_features": 3, "dtype": "float64"} | change
-        with create(
-            whole / f"{number}.h5", Header(**known), rows={"train": 9, "test": 0}
-        ) as w:
-            w.write(
-                "train",
-                0,
-                np.ones((9, known["n_features"]), known["dtype"]),
-                np.ones(9),
-            )
-    return whole
+def make_shards(folder, **differences):
+    """Write two shards, the second one with other fields in its header."""
+    shards = folder / "shards"
+    shards.mkdir()
+    fields = {"task": "regression", "n_features": 3, "dtype": "float64"}
+    for number, header in enumerate((fields, fields | differences)):
+        rows = {"train": 9, "test": 0}
+        path = shards / f"{number}.h5"
+        X = np.ones((9, header["n_features"]), header["dtype"])
+        with create(path, Header(**header), rows=rows) as writer:
+            writer.write("train", 0, X, np.ones(9))
+    return shards
 
 
 def width(path, folder):
-    return shards(folder, n_features=4)
+    return make_shards(folder, n_features=4)
 
 
 def dtype(path, folder):
-    return shards(folder, dtype="float32")
+    return make_shards(folder, dtype="float32")
 
 
-DATA = {
+DAMAGES = {  # damage -> pattern of the message
     missing: "nowhere.h5",
     empty: "empty|0 bytes",
     not_hdf5: "HDF5",
@@ -130,37 +128,36 @@ DATA = {
     lengths: r"train/y.*119|119.*train/y",
     nan: r"(?i)nan.*row 80|row 80.*nan",
     infinity: r"(?i)test/X.*inf|inf.*test/X",
-    test_class: "class 'virginica'.*no training row",
+    class_only_in_test: "class 'virginica'.*no training row",
     width: "n_features: 3 .* 4",
     dtype: "dtype: 'float64' .* 'float32'",
 }
 
 
-def refused(result, code, pattern):
-    """Assert one message that says it, and the exit code."""
-    found, out, err = result
+def assert_refused(result, code, pattern):
+    """Assert one message that matches the pattern, and the exit code."""
+    exit_code, out, err = result
     messages = [line for line in err.splitlines() if line.startswith("mpipgd:")]
-    assert found == code, (found, out, err)
+    assert exit_code == code, (exit_code, out, err)
     assert len(messages) == 1, err
     assert re.search(pattern, messages[0]), messages[0]
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("damage", DATA, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_damaged_data_is_a_data_error(iris, tmp_path, damage):
-    path = damage(
-        shutil.copy(iris, tmp_path / "data.h5") and tmp_path / "data.h5", tmp_path
-    )
+    shutil.copy(iris, tmp_path / "data.h5")
+    path = damage(tmp_path / "data.h5", tmp_path)
     result = run(RANKS, path, "--run", tmp_path / "run")
-    refused(result, 3, DATA[damage])
+    assert_refused(result, 3, DAMAGES[damage])
 
 
 def test_more_workers_than_rows_is_a_data_error(iris, tmp_path):
     result = run(RANKS, iris, "--workers", 121, "--run", tmp_path / "run")
-    refused(result, 3, "120 rows; 121 workers need at least 121")
+    assert_refused(result, 3, "120 rows; 121 workers need at least 121")
 
 
-USAGE = {
+USAGE = {  # case -> flags, pattern of the message
     "unknown flag": (["--lerning-rate", "1"], "unknown flag --lerning-rate"),
     "nearest flag": (["--epoch", "1"], "did you mean --epochs"),
     "wrong number": (["--epochs", "ten"], "--epochs ten: expected a whole number"),
@@ -175,33 +172,33 @@ USAGE = {
 
 @pytest.mark.parametrize("case", USAGE)
 def test_bad_options_are_usage_errors(iris, tmp_path, case):
-    args, pattern = USAGE[case]
-    result = run(RANKS, iris, *args, "--run", tmp_path / "run")
-    refused(result, 2, pattern)
+    flags, pattern = USAGE[case]
+    result = run(RANKS, iris, *flags, "--run", tmp_path / "run")
+    assert_refused(result, 2, pattern)
 
 
 def test_wrong_type_in_toml_is_a_usage_error(tmp_path):
     (tmp_path / "c.toml").write_text('epochs = "ten"\n')
     result = run(RANKS, "--config", tmp_path / "c.toml")
-    refused(result, 2, "c.toml: epochs = 'ten': expected a whole number")
+    assert_refused(result, 2, "c.toml: epochs = 'ten': expected a whole number")
 
 
 def test_divergence_ends_all_ranks(iris, tmp_path):
     args = ["--lr", "1e200", "--loss", "softmax", "--run", tmp_path / "run"]
-    refused(run(RANKS, iris, *args), 4, "not finite at epoch 1")
+    assert_refused(run(RANKS, iris, *args), 4, "not finite at epoch 1")
 
 
-def test_divergence_of_one_worker_alone_ends_all_ranks(iris, tmp_path):
+def test_divergence_of_one_worker_ends_all_ranks(iris, tmp_path):
     args = ["--lr", "1e200", "--strategy", "oneshot", "--run", tmp_path / "run"]
-    refused(run(RANKS, iris, *args), 4, "not finite")
+    assert_refused(run(RANKS, iris, *args), 4, "not finite")
 
 
 def test_resuming_nothing_is_a_checkpoint_error(tmp_path):
-    refused(run(RANKS, "--resume", tmp_path / "none"), 5, "no such run folder")
+    assert_refused(run(RANKS, "--resume", tmp_path / "none"), 5, "no such run folder")
 
 
-def test_full_disk_is_a_checkpoint_error_and_leaves_the_last_checkpoint(iris, tmp_path):
-    # a limit on the size of files is what a full disk looks like to a writer
+def test_full_disk_is_a_checkpoint_error_and_keeps_the_last_checkpoint(iris, tmp_path):
+    # with a limit on the size of files, writing fails as on a full disk
     program = (
         "-c",
         "import resource, signal, sys\n"
@@ -217,7 +214,7 @@ def test_full_disk_is_a_checkpoint_error_and_leaves_the_last_checkpoint(iris, tm
         "sys.exit(main())",
     )
     folder = tmp_path / "run"
-    refused(
+    assert_refused(
         run(RANKS, iris, "--run", folder, program=program),
         5,
         "cannot write.*File too large",
@@ -244,11 +241,11 @@ def test_exception_on_one_rank_ends_all_within_seconds(iris, tmp_path):
     )
     process = start(4, iris, "--run", tmp_path / "run", program=program)
     code, out, err = finish(process)
-    ended = time.time()
-    failed = float(re.search(r"failing at ([\d.]+)", err)[1])
+    end = time.time()
+    failure = float(re.search(r"failing at ([\d.]+)", err)[1])
     assert code == 1, err
     assert "rank 2 failed" in err and "on purpose" in err
-    assert ended - failed < 5
+    assert end - failure < 5
 
 
 def test_hang_ends_all_ranks(iris, tmp_path):

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from .slurm_cluster import ROOT, wanted
+from .slurm_cluster import ROOT, needs_slurm
 from .support import BIN
 from .support import run as run_here
 
-pytestmark = [*wanted, pytest.mark.timeout(180)]
+pytestmark = [*needs_slurm, pytest.mark.timeout(180)]
 NETNS = ROOT / "scripts" / "netns"
 
 

@@ -1,32 +1,70 @@
-"""`mpipgd data make|import|info|check`: make, import, look at and verify data files."""
+"""mpipgd data: make, import, look at and verify data files."""
 
+import argparse
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-HELP = {
-    "make": "write a bundled set (digits, diabetes, breast_cancer, wine, iris) or a "
-    "synthetic one (regression, classification, blobs)",
-    "import": "import CSV, svmlight, NPZ, IDX images, or openml:NAME",
-    "info": "show task, shapes, classes, ranges, chunks and missing values",
-    "check": "read everything: checksums, finite values, class numbers, structure",
-}
-MAKE_FIELDS = ("rows", "features", "classes", "noise", "informative", "density")
-MAKE_FIELDS += ("skew",)
-IMPORT_OPTIONS = ("task", "target", "ordinal", "drop", "missing", "header")
-IMPORT_OPTIONS += ("x_name", "y_name", "labels", "version", "dtype")
+from .base import ParallelCommand, Printer
+
+if TYPE_CHECKING:
+    from ..comm.mpi import Comm
+
+SYNTHETIC_OPTIONS = (
+    "rows",
+    "features",
+    "classes",
+    "noise",
+    "informative",
+    "density",
+    "skew",
+    "dtype",
+)
+IMPORT_OPTIONS = (
+    "task",
+    "target",
+    "ordinal",
+    "drop",
+    "missing",
+    "header",
+    "x_name",
+    "y_name",
+    "labels",
+    "version",
+    "dtype",
+)
 
 
-def configure(parser):
-    """Add the arguments of `mpipgd data` to a parser; imports nothing heavy."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    build = {"make": _make_arguments, "import": _import_arguments}
-    for name, text in HELP.items():
-        action = actions.add_parser(
-            name, help=text, description=text, allow_abbrev=False
+class DataCommand(ParallelCommand):
+    """`mpipgd data make|import|info|check`: make, import, look at and verify data
+    files.
+    """
+
+    name = "data"
+    help = "make, import, show and check data files"
+
+    @classmethod
+    def configure(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the actions and their arguments."""
+        subparsers = parser.add_subparsers(
+            dest="action", required=True, metavar="ACTION"
         )
-        build.get(name, _look_arguments)(action)
+        for name, action in ACTIONS.items():
+            subparser = subparsers.add_parser(
+                name, help=action.help, description=action.help, allow_abbrev=False
+            )
+            action.add_arguments(subparser)
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+
+    def run(self, comm: "Comm", say: Printer) -> int:
+        """Make, import, show or check; collective."""
+        ACTIONS[self.args.action].run(self.args, comm, say)
+        return 0
 
 
-def _common(parser):
+def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--test-size", type=float, default=0.2, help="share of test rows (%(default)s)")
     add("--seed", type=int, default=0, help="seed of all drawing (%(default)s)")
@@ -35,7 +73,7 @@ def _common(parser):
     add("--overwrite", action="store_true", help="replace what OUT holds")
 
 
-def _make_arguments(parser):
+def _add_make_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("name", metavar="NAME", help="which set")
     add("out", metavar="OUT", help="a file, or a folder for shards")
@@ -46,10 +84,10 @@ def _make_arguments(parser):
     add("--informative", type=int, help="how many features matter (all)")
     add("--density", type=float, help="make X sparse, with this share of values")
     add("--skew", type=float, help="columns of sparse X by frequency 1/rank^SKEW (0)")
-    _common(parser)
+    _add_common_arguments(parser)
 
 
-def _import_arguments(parser):
+def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", metavar="SOURCE", help="a file, also .gz, or openml:NAME")
     add("out", metavar="OUT", help="a file, or a folder for shards")
@@ -58,23 +96,12 @@ def _import_arguments(parser):
         choices=("csv", "svmlight", "npz", "idx", "openml"),
         help="format of SOURCE (by its name)",
     )
-    _task(add)
-    _csv(add)
-    add("--x-name", metavar="NAME", help="NPZ: array of features (X)")
-    add("--y-name", metavar="NAME", help="NPZ: array of targets (y)")
-    add("--labels", metavar="FILE", help="IDX: file of labels (by the images' name)")
-    add("--version", help="OpenML: version of the set (active)")
-    _common(parser)
-
-
-def _task(add):
-    text = (
-        "what the target is (text and whole labels: classes; CSV numbers: regression)"
+    add(
+        "--task",
+        choices=("regression", "binary", "multiclass"),
+        help="what the target is (text and whole labels: classes; CSV numbers: "
+        "regression)",
     )
-    add("--task", choices=("regression", "binary", "multiclass"), help=text)
-
-
-def _csv(add):
     add("--target", help="CSV: column to predict, by name or number (the last)")
     add(
         "--ordinal",
@@ -95,29 +122,28 @@ def _csv(add):
         default=None,
         help="CSV: the first line is data",
     )
+    add("--x-name", metavar="NAME", help="NPZ: array of features (X)")
+    add("--y-name", metavar="NAME", help="NPZ: array of targets (y)")
+    add("--labels", metavar="FILE", help="IDX: file of labels (by the images' name)")
+    add("--version", help="OpenML: version of the set (active)")
+    _add_common_arguments(parser)
 
 
-def _look_arguments(parser):
+def _add_info_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_check_arguments(parser)
+    parser.add_argument("--all", action="store_true", help="list every feature")
+
+
+def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("files", metavar="DATA", nargs="+", help="a file, a glob, or a folder")
     add("--x", metavar="PATH", help="dataset of features in other HDF5 files")
     add("--y", metavar="PATH", help="dataset of targets in other HDF5 files")
-    if parser.prog.endswith("info"):
-        add("--all", action="store_true", help="list every feature")
 
 
-def main(args, comm, say):
-    """Do `mpipgd data` and return the exit code; collective.
-
-    say: prints on the root, does nothing elsewhere.
-    """
-    return ACTIONS[args.action](args, comm, say) or 0
-
-
-def _make(args, comm, say):
+def _make(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
     from ..data.create.make import make
 
-    fields = _given(args, (*MAKE_FIELDS, "dtype"))
     make(
         comm,
         args.name,
@@ -126,17 +152,17 @@ def _make(args, comm, say):
         seed=args.seed,
         shards=args.shards,
         overwrite=args.overwrite,
-        **fields,
+        **_given(args, SYNTHETIC_OPTIONS),
     )
     _say_written(args, comm, say)
 
 
-def _import(args, comm, say):
+def _import(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
     from ..comm import mpi
     from ..data.create.csv import parse_ordinal
     from ..data.create.ingest import ingest
 
-    def work():
+    def import_file() -> None:
         options = _given(args, IMPORT_OPTIONS)
         if "ordinal" in options:
             options["ordinal"] = parse_ordinal(options["ordinal"])
@@ -152,27 +178,32 @@ def _import(args, comm, say):
             **options,
         )
 
-    mpi.on_root(comm, work)
+    mpi.on_root(comm, import_file)
     _say_written(args, comm, say)
 
 
-def _info(args, comm, say):
+def _info(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
     from ..comm import mpi
     from ..data.hdf5.describe import describe
     from ..reporting.progress import Progress
 
     for data in args.files:
-        options = {"x": args.x, "y": args.y, "every": args.all, "progress": Progress}
-        say("\n".join(mpi.on_root(comm, partial(describe, data, **options))))
+        lines = mpi.on_root(
+            comm,
+            partial(
+                describe, data, x=args.x, y=args.y, every=args.all, progress=Progress
+            ),
+        )
+        say("\n".join(lines))
 
 
-def _check(args, comm, say):
+def _check(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
     from ..comm import mpi
     from ..data.hdf5.describe import audit
     from ..data.hdf5.source import resolve, scan
     from ..errors import DataError
 
-    bad = []
+    bad_files = []
     for data in args.files:
         files = mpi.on_root(comm, resolve, data)
         for file in files:
@@ -181,14 +212,16 @@ def _check(args, comm, say):
                 say(f"{file}  ok")
             except DataError as error:
                 say(str(error))
-                bad.append(str(file))
-        if len(files) > 1 and not bad:
+                bad_files.append(str(file))
+        if len(files) > 1 and not bad_files:
             mpi.on_root(comm, partial(scan, data, x=args.x, y=args.y))
-    if bad:
-        raise DataError(f"{len(bad)} unfit file(s): {', '.join(bad)}", agreed=True)
+    if bad_files:
+        raise DataError(
+            f"{len(bad_files)} unfit file(s): {', '.join(bad_files)}", agreed=True
+        )
 
 
-def _say_written(args, comm, say):
+def _say_written(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
     from ..comm import mpi
     from ..data.hdf5.describe import one_line_summary
     from ..data.hdf5.source import scan
@@ -197,8 +230,40 @@ def _say_written(args, comm, say):
     say(f"{args.out}: {line}")
 
 
-def _given(args, names):
-    return {n: v for n in names if (v := getattr(args, n)) is not None}
+def _given(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Return those of some arguments that were given, by name."""
+    values = {name: getattr(args, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-ACTIONS = {"make": _make, "import": _import, "info": _info, "check": _check}
+class Action(NamedTuple):
+    """What `mpipgd data` can do."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, "Comm", Printer], None]  # collective
+
+
+ACTIONS = {
+    "make": Action(
+        "write a bundled set (digits, diabetes, breast_cancer, wine, iris) or a "
+        "synthetic one (regression, classification, blobs)",
+        _add_make_arguments,
+        _make,
+    ),
+    "import": Action(
+        "import CSV, svmlight, NPZ, IDX images, or openml:NAME",
+        _add_import_arguments,
+        _import,
+    ),
+    "info": Action(
+        "show task, shapes, classes, ranges, chunks and missing values",
+        _add_info_arguments,
+        _info,
+    ),
+    "check": Action(
+        "read everything: checksums, finite values, class numbers, structure",
+        _add_check_arguments,
+        _check,
+    ),
+}

@@ -1,22 +1,46 @@
-"""Score the model of a run folder on raw features, in parallel."""
+"""mpipgd evaluate."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from .base import ParallelCommand, Printer
+
+if TYPE_CHECKING:
+    from ..comm.mpi import Comm
 
 
-def configure(parser):
-    """Add the arguments."""
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of commands that apply a run's model to data."""
     parser.add_argument("RUN", help="a run folder")
     parser.add_argument("DATA", help="a file, a glob or a folder of shards")
     parser.add_argument("--x", metavar="PATH", help="path of the features in the file")
     parser.add_argument("--y", metavar="PATH", help="path of the targets in the file")
 
 
-def main(args, comm, say):
-    """Print rows, loss and score of each part."""
-    from ..training import inference
+class EvaluateCommand(ParallelCommand):
+    """Score the model of a run folder on raw features, in parallel."""
 
-    found = inference.evaluate(args.RUN, args.DATA, comm=comm, x=args.x, y=args.y)
-    say(f"{'part':<6} {'rows':>10} {'loss':>12} {'score':>8}")
-    for part, each in found.items():
-        say(
-            f"{part:<6} {each['rows']:>10,} {each['loss']:>12.6g} {each['score']:>8.4f}"
-        )
-    return 0
+    name = "evaluate"
+    help = "score a run's model on data"
+
+    @classmethod
+    def configure(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        add_model_arguments(parser)
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+
+    def run(self, comm: "Comm", say: Printer) -> int:
+        """Print rows, loss and score of each split."""
+        from ..training import inference
+
+        args = self.args
+        scores = inference.evaluate(args.RUN, args.DATA, comm=comm, x=args.x, y=args.y)
+        say(f"{'part':<6} {'rows':>10} {'loss':>12} {'score':>8}")
+        for split, result in scores.items():
+            say(
+                f"{split:<6} {result['rows']:>10,} {result['loss']:>12.6g} "
+                f"{result['score']:>8.4f}"
+            )
+        return 0

@@ -1,85 +1,97 @@
-"""Start a command's ranks: by mpirun here, by srun in a job of SLURM.
+"""mpipgd launch."""
 
-As `mpipgd launch -n 8 -- train digits`; signals are passed on. In a job's script, with
---requeue, a training that was stopped before the time limit goes back into the queue,
-and on from its checkpoint when the job starts again.
-"""
-
+import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import StopRequested, UsageError
-from . import parse, whole_number
+from .base import Printer, StandaloneCommand, parse_integer
+from .train import TrainCommand
 
 
-def configure(parser):
-    """Add the arguments."""
-    add = parser.add_argument
-    add("-n", "--ranks", metavar="N", help="how many [tasks of the job, or cores]")
-    add(
-        "--requeue",
-        metavar="N",
-        default="0",
-        help="start this job again when training stopped on request and its step has "
-        "advanced, at most so many times [0]",
-    )
+class LaunchCommand(StandaloneCommand):
+    """Start a command's ranks: by mpirun here, by srun in a job of SLURM.
 
-
-def check(args):
-    """Refuse numbers that are none, and a requeue without a run folder."""
-    args.ranks = args.ranks and whole_number("--ranks", args.ranks, 1)
-    args.requeue = whole_number("--requeue", args.requeue)
-    args.run = _run_folder(args.words)
-    if args.requeue and not args.run:
-        raise UsageError("--requeue: expected a training with --run, to go on with")
-
-
-def _run_folder(words):
-    """Return the run folder that a training names, or None; refuse it if it cannot be.
-
-    What is wrong with it one process says, before many are started.
+    As `mpipgd launch -n 8 -- train digits`; signals are passed on. In a job's script,
+    with --requeue, a training that was stopped before the time limit goes back into the
+    queue, and on from its checkpoint when the job starts again.
     """
-    module, args = parse(words)
-    if args.command != "train":
-        return None
-    module.check(args)
-    return args.resume or args.train.run
+
+    name = "launch"
+    help = "start a command's ranks by mpirun here, by srun in a job of SLURM"
+    takes_inner_command = True
+
+    @classmethod
+    def configure(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        add = parser.add_argument
+        add("-n", "--ranks", metavar="N", help="how many [tasks of the job, or cores]")
+        add(
+            "--requeue",
+            metavar="N",
+            default="0",
+            help="start this job again when training stopped on request and its step "
+            "has advanced, at most so many times [0]",
+        )
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.ranks = args.ranks and parse_integer("--ranks", args.ranks, 1)
+        self.max_requeues = parse_integer("--requeue", args.requeue)
+        self.words: list[str] = args.inner_words
+        self.run_folder = _run_folder(self.words)
+        if self.max_requeues and not self.run_folder:
+            raise UsageError("--requeue: expected a training with --run, to go on with")
+
+    def run(self, say: Printer) -> int:
+        """Start the ranks, wait for them, and return their exit code."""
+        from ..cluster import launcher
+
+        if not (self.max_requeues and self.run_folder and launcher.in_slurm_job()):
+            return self._run_ranks(self.words)
+        from ..cluster import requeue
+
+        words = self.words
+        if requeue.record_start(self.run_folder, self.max_requeues):
+            words = ["train", "--resume", self.run_folder]
+        launcher.skip_used_step_ids(requeue.restart_count())
+        code = self._run_ranks(words)
+        if code == StopRequested.code:
+            message = requeue.requeue(self.run_folder, self.max_requeues)
+            say(f"mpipgd launch: {message}")
+        return code
+
+    def _run_ranks(self, words: Sequence[str]) -> int:
+        from ..cluster import launcher
+
+        command = launcher.launch_command(self.ranks)
+        command += launcher.mpipgd_command(*words)
+        env = launcher.launch_environment(self.ranks)
+        if not self.run_folder:
+            return launcher.RankProcess(command, env=env).wait()
+        # written once the ranks have installed their handlers of signals
+        ready = _watch_for_change(Path(self.run_folder, "env.json"))
+        return launcher.RankProcess(command, ready, env=env).wait()
 
 
-def alone(args, say):
-    """Start the ranks, wait for them, and return their exit code."""
-    from ..cluster import launcher
+def _run_folder(words: Sequence[str]) -> str | None:
+    """Return the run folder that a training command names, or None.
 
-    words = args.words
-    if not (args.requeue and launcher.in_job()):
-        return _started(words, args)
-    from ..cluster import requeue
+    A wrong command is refused here, by one process, before many are started.
+    """
+    from .parser import parse  # which imports this module
 
-    if requeue.record_start(args.run, args.requeue):
-        words = ["train", "--resume", args.run]
-    launcher.skip_used_step_ids(requeue.restarts())
-    code = _started(words, args)
-    if code == StopRequested.code:
-        say(f"mpipgd launch: {requeue.requeue(args.run, args.requeue)}")
-    return code
+    command, args = parse(words)
+    return command(args).run_folder if issubclass(command, TrainCommand) else None
 
 
-def _started(words, args):
-    from ..cluster import launcher
+def _watch_for_change(path: Path) -> Callable[[], bool]:
+    """Return a function that tells whether a file was written since this call."""
 
-    command = launcher.launch_command(args.ranks) + launcher.mpipgd_command(*words)
-    ready = _changes(Path(args.run, "env.json")) if args.run else lambda: True
-    env = launcher.environment(args.ranks)
-    return launcher.RankProcess(command, ready, env=env).wait()
-
-
-def _changes(path):
-    """Return a function that says whether a file has been written since."""
-
-    def written():
+    def modified() -> int | None:
         try:
             return path.stat().st_mtime_ns
         except OSError:
             return None
 
-    before = written()
-    return lambda: written() != before
+    before = modified()
+    return lambda: modified() != before

@@ -1,22 +1,39 @@
-"""Measure what `mpipgd scale --calibrate` wants to know, on these ranks."""
+"""mpipgd measure, which `mpipgd scale --calibrate` starts."""
 
+import argparse
 import json
+from typing import TYPE_CHECKING
+
+from .base import ParallelCommand, Printer
+
+if TYPE_CHECKING:
+    from ..comm.mpi import Comm
 
 
-def configure(parser):
-    """Add the arguments."""
-    parser.add_argument("WANTED", help="a JSON file that says what to measure")
-    parser.add_argument("FOUND", help="the JSON file to write")
+class MeasureCommand(ParallelCommand):
+    """Measure what `mpipgd scale --calibrate` wants to know, on these ranks."""
 
+    name = "measure"
+    help = None
 
-def main(args, comm, say):
-    """Measure, and write what was found."""
-    from pathlib import Path
+    @classmethod
+    def configure(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("WANTED", help="a JSON file that says what to measure")
+        parser.add_argument("FOUND", help="the JSON file to write")
 
-    from ..comm import mpi
-    from ..studies.scaling.microbench import measured
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
 
-    wanted = mpi.on_root(comm, lambda: json.loads(Path(args.WANTED).read_text()))
-    found = measured(comm, wanted)
-    mpi.on_root(comm, lambda: Path(args.FOUND).write_text(json.dumps(found)))
-    return 0
+    def run(self, comm: "Comm", say: Printer) -> int:
+        """Measure, and write the results."""
+        from pathlib import Path
+
+        from ..comm import mpi
+        from ..studies.scaling.microbench import measured
+
+        request, results_file = Path(self.args.WANTED), Path(self.args.FOUND)
+        wanted = mpi.on_root(comm, lambda: json.loads(request.read_text()))
+        results = measured(comm, wanted)
+        mpi.on_root(comm, lambda: results_file.write_text(json.dumps(results)))
+        return 0

@@ -1,22 +1,42 @@
-"""Write a run's predictions on raw features to an HDF5 file, in parallel."""
+"""mpipgd predict."""
 
-from . import evaluate
+import argparse
+from typing import TYPE_CHECKING
+
+from .base import ParallelCommand, Printer
+from .evaluate import add_model_arguments
+
+if TYPE_CHECKING:
+    from ..comm.mpi import Comm
 
 
-def configure(parser):
-    """Add the arguments."""
-    evaluate.configure(parser)
-    parser.add_argument(
-        "-o", "--output", metavar="OUT.h5", required=True, help="the file"
-    )
+class PredictCommand(ParallelCommand):
+    """Write a run's predictions on raw features to an HDF5 file, in parallel."""
 
+    name = "predict"
+    help = "write a run's predictions on data"
 
-def main(args, comm, say):
-    """Predict, and say how many rows."""
-    from ..training import inference
+    @classmethod
+    def configure(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        add_model_arguments(parser)
+        parser.add_argument(
+            "-o", "--output", metavar="OUT.h5", required=True, help="the file"
+        )
 
-    data = {"x": args.x, "y": args.y}
-    parts = inference.predict(args.RUN, args.DATA, args.output, comm=comm, **data)
-    for part, rows in parts.items():
-        say(f"{args.output}: /{part}/prediction and /{part}/output, {rows:,} rows")
-    return 0
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+
+    def run(self, comm: "Comm", say: Printer) -> int:
+        """Predict, and print the number of rows of each split."""
+        from ..training import inference
+
+        args = self.args
+        rows_of_split = inference.predict(
+            args.RUN, args.DATA, args.output, comm=comm, x=args.x, y=args.y
+        )
+        for split, rows in rows_of_split.items():
+            say(
+                f"{args.output}: /{split}/prediction and /{split}/output, {rows:,} rows"
+            )
+        return 0

@@ -1,30 +1,61 @@
-"""Draw the curves of one or several runs, and print how they ended."""
+"""mpipgd report."""
 
-AGAINST = {"epochs": "epoch", "seconds": "seconds", "bytes": "bytes"}
-AGAINST |= {"samples": "samples"}
+import argparse
+from typing import TYPE_CHECKING
 
+from .base import ParallelCommand, Printer
 
-def configure(parser):
-    """Add the arguments."""
-    add = parser.add_argument
-    add("RUN", nargs="+", help="a run folder")
-    where = "the picture (default: report.png, in the folder of a single RUN)"
-    add("-o", "--output", metavar="OUT.png", help=where)
-    add("--against", choices=AGAINST, default="epochs", help="what goes to the right")
-    add(
-        "--show",
-        choices=("score", "loss", "test_loss"),
-        default="score",
-        help="what goes up; single workers have scores only",
-    )
+if TYPE_CHECKING:
+    from ..comm.mpi import Comm
+
+AGAINST = {  # --against -> key of the metrics
+    "epochs": "epoch",
+    "seconds": "seconds",
+    "bytes": "bytes",
+    "samples": "samples",
+}
 
 
-def main(args, comm, say):
-    """Print a line a run, and draw."""
-    from ..comm import mpi
-    from ..reporting import report
+class ReportCommand(ParallelCommand):
+    """Draw the curves of one or several runs, and print how they ended."""
 
-    more = {"against": AGAINST[args.against], "show": args.show}
-    for line in mpi.on_root(comm, report.report, args.RUN, args.output, more):
-        say(line)
-    return 0
+    name = "report"
+    help = "draw the curves of runs"
+
+    @classmethod
+    def configure(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        add = parser.add_argument
+        add("RUN", nargs="+", help="a run folder")
+        add(
+            "-o",
+            "--output",
+            metavar="OUT.png",
+            help="the picture (default: report.png, in the folder of a single RUN)",
+        )
+        add(
+            "--against",
+            choices=AGAINST,
+            default="epochs",
+            help="what goes to the right",
+        )
+        add(
+            "--show",
+            choices=("score", "loss", "test_loss"),
+            default="score",
+            help="what goes up; single workers have scores only",
+        )
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+
+    def run(self, comm: "Comm", say: Printer) -> int:
+        """Print a line for each run, and draw."""
+        from ..comm import mpi
+        from ..reporting import report
+
+        args = self.args
+        axes = {"against": AGAINST[args.against], "show": args.show}
+        for line in mpi.on_root(comm, report.report, args.RUN, args.output, axes):
+            say(line)
+        return 0

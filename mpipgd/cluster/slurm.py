@@ -1,16 +1,17 @@
-"""A job of SLURM for one command: its script, in a run folder, and its submission."""
+"""SLURM jobs that run one command of mpipgd: their scripts and their submission."""
 
 import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import UsageError
 
-SITE = Path("slurm/site.env")  # what differs between sites, if it is there
-REQUEUES = 20
-DEFAULTS = (  # those of slurm/train.sbatch: a test compares them
+SITE = Path("slurm/site.env")  # sourced where it exists: what differs between sites
+MAX_REQUEUES = 20
+DEFAULTS = (  # those of slurm/train.sbatch; a test compares them
     "--job-name=mpipgd",
     "--time=01:00:00",
     "--signal=B:USR1@120",
@@ -19,30 +20,42 @@ DEFAULTS = (  # those of slurm/train.sbatch: a test compares them
 )
 
 
-def training(words, options, folder, *, requeues=REQUEUES):
-    """Return the text of a job that trains, and goes on after a stop so many times."""
-    again = [f"--requeue={requeues}"] if requeues else []
-    launch = ["launch", *again, "--", *words]
-    return script(launch, [*DEFAULTS, *options], folder)
+def training_script(
+    words: Sequence[str],
+    options: Iterable[str],
+    folder: str | os.PathLike[str],
+    *,
+    max_requeues: int = MAX_REQUEUES,
+) -> str:
+    """Return the text of a job that trains, and goes back into the queue when stopped.
 
-
-def script(words, options, folder):
-    """Return the text of a job that runs a command of mpipgd from this folder.
-
-    `options` are sbatch's, `folder` gets what it prints.
+    words: a training command; options: those of sbatch; folder: gets the job's output;
+    max_requeues: how often it goes back into the queue.
     """
-    given = _lines([f"--output={folder}/slurm-%j.out", *options])
+    requeue = [f"--requeue={max_requeues}"] if max_requeues else []
+    command = ["launch", *requeue, "--", *words]
+    return job_script(command, [*DEFAULTS, *options], folder)
+
+
+def job_script(
+    words: Iterable[str], options: Iterable[str], folder: str | os.PathLike[str]
+) -> str:
+    """Return the text of a job that runs a command of mpipgd in the current folder.
+
+    options: those of sbatch; folder: gets the job's output.
+    """
+    directives = _directives([f"--output={folder}/slurm-%j.out", *options])
     command = [sys.executable, "-m", "mpipgd", *words]
-    lines = ["#!/usr/bin/env bash", *(f"#SBATCH {each}" for each in given)]
+    lines = ["#!/usr/bin/env bash", *(f"#SBATCH {line}" for line in directives)]
     lines.append(f"cd {shlex.quote(os.getcwd())} || exit 2")
     if SITE.exists():
         lines.append(f"source {SITE}")
     return "\n".join([*lines, f"exec {shlex.join(command)}", ""])
 
 
-def _lines(options):
-    """Return options a line each, the values that follow them in the same line."""
-    lines = []
+def _directives(options: Iterable[str]) -> list[str]:
+    """Return one line for each option, with the values that follow it."""
+    lines: list[str] = []
     for word in options:
         if word.startswith("-") or not lines:
             lines.append(shlex.quote(word))
@@ -51,12 +64,12 @@ def _lines(options):
     return lines
 
 
-def submit(path):
-    """Submit a script; return the job's number. UsageError with what sbatch said."""
-    words = f"source {SITE}; " if SITE.exists() else ""
-    command = ["bash", "-c", words + 'exec sbatch --parsable "$0"', str(path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        said = done.stderr.strip() or f"exit code {done.returncode}"
-        raise UsageError(f"sbatch {path}: {said}")
-    return done.stdout.strip().split(";")[0]
+def submit(path: str | os.PathLike[str]) -> str:
+    """Submit a script and return the job's number; UsageError with sbatch's message."""
+    setup = f"source {SITE}; " if SITE.exists() else ""
+    command = ["bash", "-c", setup + 'exec sbatch --parsable "$0"', str(path)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        message = result.stderr.strip() or f"exit code {result.returncode}"
+        raise UsageError(f"sbatch {path}: {message}")
+    return result.stdout.strip().split(";")[0]

@@ -1,45 +1,120 @@
-"""One option: its help, its known values and its bounds, and whether a value fits."""
+"""One option of a run: a dataclass field with help, known values and bounds."""
 
-from dataclasses import field
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import Field, field
+from typing import Any, NamedTuple
 
 from ..errors import UsageError, expect
 
-
-def option(default, text, *, choices=None, group, low=None, high=None):
-    """Return a field with its help, its known values, and its bounds."""
-    known = {"help": text, "choices": choices, "group": group, "low": low, "high": high}
-    return field(default=default, metadata=known)
+_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text"}
+_TYPE_NAMES |= {bool: "true or false"}
 
 
-def flag(name):
+def option(
+    default: Any,
+    text: str,
+    *,
+    group: str,
+    choices: Iterable[str] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    """Return a dataclass field whose metadata holds help, known values and bounds."""
+    metadata = {
+        "help": text,
+        "choices": choices,
+        "group": group,
+        "low": low,
+        "high": high,
+    }
+    return field(default=default, metadata=metadata)
+
+
+def flag(name: str) -> str:
     """Return the flag of a field: --lr-scaling for lr_scaling."""
     return "--" + name.replace("_", "-")
 
 
-def parse_bytes(text):
-    """Return the bytes in a text such as 2GB; UsageError where it says none."""
+class OptionType(NamedTuple):
+    """The type of an option's values, None apart.
+
+    type: int, float, str, bool or, for an option that holds several values, tuple[…];
+    item_type: the type of each of several values, else None.
+    """
+
+    type: Any
+    item_type: Any
+
+
+def option_type(option: Field[Any]) -> OptionType:
+    """Return the type of a field of `TrainConfig`, such as tuple[float, ...] | None."""
+    hint: Any = option.type
+    if isinstance(hint, types.UnionType):
+        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    arguments = typing.get_args(hint)
+    return OptionType(hint, arguments[0] if arguments else None)
+
+
+def parse_flag(option: Field[Any], text: str) -> Any:
+    """Return the value of an option from the text given to its flag."""
+    value_type, item_type = option_type(option)
+    try:
+        if item_type:
+            return tuple(item_type(item) for item in text.split(","))
+        return value_type(text)
+    except ValueError:
+        plural = "s, separated by commas" if item_type else ""
+        expected = _TYPE_NAMES[item_type or value_type] + plural
+        raise UsageError(f"{flag(option.name)} {text}: expected {expected}") from None
+
+
+def check_toml_value(option: Field[Any], value: Any, where: str) -> Any:
+    """Return a TOML value as the option's own type; UsageError for any other type.
+
+    Where the option holds several values, one is taken as a list of one.
+    """
+    value_type, item_type = option_type(option)
+    if item_type:
+        items = value if isinstance(value, list) else [value]
+        return tuple(_check_toml_type(item_type, item, where) for item in items)
+    return _check_toml_type(value_type, value, where)
+
+
+def _check_toml_type(expected: Any, value: Any, where: str) -> Any:
+    if expected is float and type(value) is int:
+        return float(value)
+    if type(value) is not expected:
+        raise UsageError(f"{where} = {value!r}: expected {_TYPE_NAMES[expected]}")
+    return value
+
+
+def check_value(option: Field[Any], value: Any) -> None:
+    """Raise UsageError for a value that is not a known one, or out of bounds."""
+    if value is None:
+        return
+    low, high = option.metadata["low"], option.metadata["high"]
+    choices = option.metadata["choices"]
+    for item in value if isinstance(value, tuple) else (value,):
+        if choices:
+            expect(flag(option.name), item, choices)
+        # `not item >= low` is also true for NaN
+        if (low is not None and not item >= low) or (high is not None and item > high):
+            upper = "" if high is None else f" and at most {high}"
+            raise UsageError(
+                f"{flag(option.name)} {item}: expected at least {low}{upper}"
+            )
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes of --memory-limit from a text such as 2GB."""
     units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
     number = text.rstrip("BKMGTbkmgt")
     try:
-        found = float(number) * units[text[len(number) :].upper()]
+        count = float(number) * units[text[len(number) :].upper()]
     except (ValueError, KeyError):
-        found = 0
-    if not found >= 1:
+        count = 0
+    if not count >= 1:
         raise UsageError(f"--memory-limit {text}: expected bytes, as 500MB or 2GB")
-    return int(found)
-
-
-def check_value(each, value):
-    """Refuse a value that is of the wrong type, unknown, or out of bounds."""
-    if value is None:
-        return
-    known, choices = each.metadata, each.metadata["choices"]
-    for item in value if isinstance(value, tuple) else (value,):
-        if choices:
-            expect(flag(each.name), item, choices)
-        low, high = known["low"], known["high"]
-        if (low is not None and not item >= low) or (high is not None and item > high):
-            wanted = f"at least {low}" + (
-                "" if high is None else f" and at most {high}"
-            )
-            raise UsageError(f"{flag(each.name)} {item}: expected {wanted}")
+    return int(count)

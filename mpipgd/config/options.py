@@ -1,27 +1,37 @@
-"""The options of a training run: one dataclass, of which all else is made."""
+"""The options of a training run: one dataclass.
 
+Flags, TOML keys, --help and the options stored with a run are made from its fields.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 from ..errors import UsageError
 from .option import check_value, option, parse_bytes
 
 
-def _group(name):
-    return lambda default, text, **more: option(default, text, group=name, **more)
+def _in_group(group: str) -> Callable[..., Any]:
+    """Return `option` for the fields of one group of flags."""
+    return lambda default, text, **bounds: option(default, text, group=group, **bounds)
 
 
-_data, _model, _descent = _group("data"), _group("model"), _group("descent")
-_workers, _run = _group("workers"), _group("run")
+_data, _model, _descent = _in_group("data"), _in_group("model"), _in_group("descent")
+_workers, _run = _in_group("workers"), _in_group("run")
 
+# The names of losses, optimizers, strategies, … in `choices` repeat the registries in
+# objectives, transforms, stores, … on purpose: those import numpy, which --help must
+# not load. tests/config/test_options.py compares them.
 LOSSES = ("squared", "huber", "log", "hinge", "squared_hinge", "softmax")
-SWEEP_KEYS = ("lr", "alpha", "l1_ratio")  # what --many takes
-Floats = tuple[float, ...]
-Ints = tuple[int, ...]
+SWEEP_KEYS = ("lr", "alpha", "l1_ratio")  # options that --many takes lists of
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that a run depends on. None means: chosen by the task or left out."""
+    """Everything that a run depends on.
+
+    None means that the task decides, or that the option is not used.
+    """
 
     data: str = _data(
         "digits",
@@ -50,7 +60,9 @@ class TrainConfig:
         choices=LOSSES,
     )
     epsilon: float = _model(0.1, "residual from which the huber loss is linear", low=0)
-    hidden: Ints = _model((64,), "sizes of the mlp's hidden layers, as 256,64", low=1)
+    hidden: tuple[int, ...] = _model(
+        (64,), "sizes of the mlp's hidden layers, as 256,64", low=1
+    )
     activation: str = _model(
         "relu",
         "of the hidden layers",
@@ -61,14 +73,14 @@ class TrainConfig:
         "on the weights, never on intercepts",
         choices=("none", "l2", "l1", "elasticnet"),
     )
-    alpha: Floats = _model(
+    alpha: tuple[float, ...] = _model(
         (1e-4,),
         "strength of the penalty; for an mlp also one a layer, as 1e-2,1e-5",
         low=0,
     )
     l1_ratio: float = _model(0.15, "share of l1 in elasticnet", low=0, high=1)
     intercept: bool = _model(True, "learn an intercept (linear)")
-    init_std: Floats | None = _model(
+    init_std: tuple[float, ...] | None = _model(
         None,
         "deviations of the mlp's first weights and biases, as 0.001,0.1",
         low=0,
@@ -231,19 +243,19 @@ class TrainConfig:
     picture: bool = _run(True, "draw the losses into the run folder")
     quiet: bool = _run(False, "print nothing but errors")
 
-    def __post_init__(self):
-        for each in fields(self):
-            check_value(each, getattr(self, each.name))
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_value(field, getattr(self, field.name))
         if self.memory_limit is not None:
             parse_bytes(self.memory_limit)
-        steps = self.strategy == "sync" and self.optimizer != "lbfgs"
-        if self.average_from is not None and not steps:
+        takes_sync_steps = self.strategy == "sync" and self.optimizer != "lbfgs"
+        if self.average_from is not None and not takes_sync_steps:
             raise UsageError(
                 "--average-from takes --strategy sync, and an --optimizer that takes "
                 f"steps; found {self.strategy}, {self.optimizer}"
             )
-        every = self.checkpoint_every.removesuffix("s")
-        if not every.isdecimal() or int(every) < 1:
+        interval = self.checkpoint_every.removesuffix("s")
+        if not interval.isdecimal() or int(interval) < 1:
             raise UsageError(
                 f"--checkpoint-every {self.checkpoint_every}: expected epochs, as 10, "
                 "or steps, as 500s"

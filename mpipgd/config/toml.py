@@ -1,60 +1,18 @@
-"""Options as flags, as TOML and as text, by the fields of `options.Train`."""
+"""Read and write the options of a run as TOML, by the fields of `TrainConfig`."""
 
-import dataclasses
 import json
+import os
 import tomllib
-import types
-import typing
 from dataclasses import fields
+from typing import Any
 
 from ..errors import UsageError, nearest
-from .option import flag
+from .option import check_toml_value
 from .options import TrainConfig
 
 
-def kind(each):
-    """Return a field's type without None, and its item type if it holds several."""
-    hint = each.type
-    if isinstance(hint, types.UnionType):
-        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
-    items = typing.get_args(hint)
-    return (hint, items[0]) if items else (hint, None)
-
-
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-
-
-def convert(each, value, where):
-    """Return a TOML value as the field's own type; refuse any other."""
-    hint, item = kind(each)
-    if item:
-        items = value if isinstance(value, list) else [value]
-        return tuple(_convert(item, one, where) for one in items)
-    return _convert(hint, value, where)
-
-
-def _convert(hint, value, where):
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise UsageError(f"{where} = {value!r}: expected {_WORDS[hint]}")
-    return value
-
-
-def parse(text, hint, item, name):
-    """Return the value of a flag from its text."""
-    try:
-        if item:
-            return tuple(item(one) for one in text.split(","))
-        return hint(text)
-    except ValueError:
-        many = "s, separated by commas" if item else ""
-        wanted = _WORDS[item or hint] + many
-        raise UsageError(f"{flag(name)} {text}: expected {wanted}") from None
-
-
-def read(path):
-    """Return the options in a TOML file, as a dict; refuse unknown keys and types."""
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the options in a TOML file; UsageError for unknown keys and types."""
     try:
         with open(path, "rb") as file:
             return from_text(file.read().decode(), path)
@@ -62,41 +20,43 @@ def read(path):
         raise UsageError(f"--config {path}: {error}") from None
 
 
-def from_text(text, where):
-    """Return the options in a TOML text, as a dict."""
+def from_text(text: str, where: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the options in a TOML text; errors say that it is from `where`."""
     try:
-        found = tomllib.loads(text)
+        values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where}: not TOML: {error}") from None
-    known = {each.name: each for each in fields(TrainConfig)}
-    for key in found.keys() - known.keys():
-        raise UsageError(f"{where}: unknown key {key!r}" + nearest(key, known))
-    return {key: convert(known[key], found[key], f"{where}: {key}") for key in found}
+    options = {option.name: option for option in fields(TrainConfig)}
+    for key in values.keys() - options.keys():
+        raise UsageError(f"{where}: unknown key {key!r}" + nearest(key, options))
+    return {
+        key: check_toml_value(options[key], value, f"{where}: {key}")
+        for key, value in values.items()
+    }
 
 
-def to_text(config):
-    """Return the TOML text of a configuration; what is None is left out."""
-    lines, group = [], None
-    for each in fields(config):
-        value = getattr(config, each.name)
-        if each.metadata["group"] != group:
-            group = each.metadata["group"]
-            lines += [""] * bool(lines) + [f"# {group}"]
+def to_text(config: TrainConfig) -> str:
+    """Return the TOML text of a configuration, without the options that are None."""
+    lines: list[str] = []
+    group = None
+    for option in fields(config):
+        value = getattr(config, option.name)
+        if option.metadata["group"] != group:
+            group = option.metadata["group"]
+            if lines:
+                lines.append("")
+            lines.append(f"# {group}")
         if value is not None:
-            lines.append(f"{each.name} = {_toml(value)}")
+            lines.append(f"{option.name} = {_to_toml(value)}")
     return "\n".join(lines) + "\n"
 
 
-def _toml(value):
+def _to_toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(_to_toml, value)) + "]"
     if isinstance(value, str):
+        # TOML's strings are JSON's, but for one character
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
-
-
-def replace(config, **changes):
-    """Return a configuration with some options changed."""
-    return dataclasses.replace(config, **changes)

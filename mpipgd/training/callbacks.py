@@ -126,7 +126,7 @@ class StopCheck:
         diverged = not np.isfinite(sum(norms))
         signals, late, diverged, elapsed = mpi.allreduce_max(
             context.grid.comm,
-            [len(environment.stop_signals), late, diverged, elapsed],
+            [environment.stop_requested(), late, diverged, elapsed],
         )
         norm = math.nan if diverged else 0.0
         check_finite(norm, step - 1, context.plan.steps, "model")

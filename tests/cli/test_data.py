@@ -1,6 +1,5 @@
-"""`mpipgd data`: what it prints, and that it refuses on all ranks alike."""
+"""`mpipgd data`: what it prints, and that all ranks raise the same errors."""
 
-import argparse
 import io
 import subprocess
 import sys
@@ -9,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mpipgd.cli import data
+from mpipgd import cli
 from mpipgd.comm import mpi
 from mpipgd.data.create.make import make_bundled
 from mpipgd.data.hdf5.describe import describe
@@ -18,38 +17,44 @@ from mpipgd.errors import DataError, UsageError
 from mpipgd.reporting.progress import Progress
 
 
-def command(comm, *words):
-    """Run `mpipgd data …` and return the lines that were said on this rank."""
-    parser = argparse.ArgumentParser(prog="mpipgd data")
-    data.configure(parser)
-    said = []
-    assert data.main(parser.parse_args(list(map(str, words))), comm, said.append) == 0
-    return "\n".join(said).splitlines()
+def lines_of(comm, *words):
+    """Run `mpipgd data …` and return the lines that this rank prints."""
+    texts = []
+    assert command(*words).run(comm, texts.append) == 0
+    return "\n".join(texts).splitlines()
 
 
-def alone(*words):
-    return command(mpi.comm_self(), *words)
+def command(*words):
+    """Return the command of the command line `mpipgd data …`."""
+    command_class, args = cli.parse(["data", *map(str, words)])
+    return command_class(args)
+
+
+def run_serial(*words):
+    """Run `mpipgd data …` in one process and return the lines that it prints."""
+    return lines_of(mpi.comm_self(), *words)
 
 
 def test_make_info_and_check_agree(tmp_path):
     out = tmp_path / "out"
-    (line,) = alone("make", "digits", out, "--shards", 2, "--test-size", 0.25)
+    (line,) = run_serial("make", "digits", out, "--shards", 2, "--test-size", 0.25)
     assert "multiclass (10 classes), 1,348 train and 449 test rows × 64" in line
-    shown, full = ("\n".join(alone("info", out, *more)) for more in ((), ("--all",)))
+    shown = "\n".join(run_serial("info", out))
+    full = "\n".join(run_serial("info", out, "--all"))
     for text in ("2 files", "fletcher32", "scikit-learn digits", "and 44 more"):
         assert text in shown
     assert "pixel_7_7" not in shown and "pixel_7_7" in full
-    assert alone("check", out) == [f"{path}  ok" for path in sorted(out.iterdir())]
+    assert run_serial("check", out) == [f"{path}  ok" for path in sorted(out.iterdir())]
 
 
-def test_import_passes_every_flag_on(tmp_path):
+def test_import_passes_on_every_flag(tmp_path):
     path = tmp_path / "t.txt"
     path.write_text("5,low,x,1\n6,high,y,0\n7,low,z,1\n,low,z,1\n")
     out = tmp_path / "o.h5"
     words = ["--kind", "csv", "--no-header", "--target", "-1", "--task", "binary"]
     words += ["--ordinal", "x1=low<high", "--drop", "x2", "--missing", "drop"]
     words += ["--test-size", 0, "--dtype", "float32"]
-    (line,) = alone("import", path, out, *words)
+    (line,) = run_serial("import", path, out, *words)
     assert "binary (2 classes), 3 train and 0 test rows × 2 features, float32" in line
     assert scan(out).header.feature_names == ("x0", "x1")
 
@@ -68,7 +73,9 @@ def test_info_shows_nan_and_ranges_where_train_would_refuse(tmp_path):
 
 
 def test_info_of_sparse_rows_counts_the_zeros(tmp_path):
-    alone("make", "regression", tmp_path / "a.h5", "--density", 0.5, "--features", 3)
+    run_serial(
+        "make", "regression", tmp_path / "a.h5", "--density", 0.5, "--features", 3
+    )
     source = scan(tmp_path / "a.h5")
     X = np.zeros((10_000, 3))
     for part, first in (("train", 0), ("test", 8_000)):
@@ -84,31 +91,29 @@ def test_info_of_sparse_rows_counts_the_zeros(tmp_path):
         np.testing.assert_allclose(list(map(float, shown)), expected, rtol=1e-4)
 
 
-def spoil(folder):
-    """Put NaN into the second of three files."""
+def make_files_with_nan(folder):
+    """Make three files, with a NaN in the second one."""
     make_bundled("iris", folder, shards=3)
     with h5py.File(folder / "shard-0001.h5", "a") as file:
         file["test/X"][2, 1] = np.nan
 
 
-def test_check_goes_through_all_files_and_refuses_on_all_ranks(comm, folder):
+def test_check_reads_all_files_and_fails_on_all_ranks(comm, folder):
     folder = folder / "out"
-    mpi.on_root(comm, spoil, folder)
-    parser = argparse.ArgumentParser(prog="mpipgd data")
-    data.configure(parser)
-    said = []
-    with pytest.raises(DataError, match="1 unfit file.*shard-0001.h5") as caught:
-        data.main(parser.parse_args(["check", f"{folder}/"]), comm, said.append)
+    mpi.on_root(comm, make_files_with_nan, folder)
+    lines = []
+    with pytest.raises(DataError, match=r"1 unfit file.*shard-0001\.h5") as caught:
+        command("check", f"{folder}/").run(comm, lines.append)
     assert caught.value.agreed
-    assert [line.endswith("ok") for line in said] == [True, False, True]
-    assert "test/X holds nan at row 2, column 1" in said[1]
+    assert [line.endswith("ok") for line in lines] == [True, False, True]
+    assert "test/X holds nan at row 2, column 1" in lines[1]
 
 
 def test_check_finds_shards_that_disagree(tmp_path):
     make_bundled("iris", tmp_path / "out" / "0.h5")
     make_bundled("wine", tmp_path / "out" / "1.h5")
     with pytest.raises(DataError, match="shards disagree in n_features"):
-        alone("check", tmp_path / "out")
+        run_serial("check", tmp_path / "out")
 
 
 @pytest.mark.parametrize("action", ["info", "check"])
@@ -116,27 +121,26 @@ def test_other_hdf5_files_are_named_by_their_datasets(tmp_path, action):
     with h5py.File(tmp_path / "f.h5", "w") as file:
         file["a"], file["b"] = np.ones((9, 2)), np.arange(9) % 2
     with pytest.raises(DataError):
-        alone(action, tmp_path / "f.h5")
-    assert alone(action, tmp_path / "f.h5", "--x", "a", "--y", "b")
+        run_serial(action, tmp_path / "f.h5")
+    assert run_serial(action, tmp_path / "f.h5", "--x", "a", "--y", "b")
 
 
-def test_make_and_import_refuse_on_all_ranks(comm, folder):
+def test_make_and_import_fail_on_all_ranks(comm, folder):
     out = folder / "o.h5"
-    for kind, words in (
+    for error, words in (
         (UsageError, ("make", "nosuch", out)),
         (UsageError, ("make", "blobs", out, "--rows", 0)),
         (DataError, ("import", folder / "none.csv", out)),
         (UsageError, ("import", "none.csv", out, "--ordinal", "a")),
     ):
-        with pytest.raises(kind) as caught:
-            command(comm, *words)
+        with pytest.raises(error) as caught:
+            lines_of(comm, *words)
         assert caught.value.agreed
 
 
-def test_help_imports_neither_mpi_nor_numpy():
+def test_parsing_imports_neither_mpi_nor_numpy():
     program = (
-        "import argparse, sys; from mpipgd.cli import data;"
-        "data.configure(argparse.ArgumentParser());"
+        "import sys; from mpipgd import cli; cli.parse(['data', 'info', 'a.h5']);"
         "sys.exit(bool({'numpy', 'h5py', 'mpi4py'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

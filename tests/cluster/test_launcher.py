@@ -1,4 +1,4 @@
-"""Ranks are started, told of signals, and their exit code comes back."""
+"""`mpipgd launch`, `submit` and `status`, and training that is requeued."""
 
 import json
 import os
@@ -6,63 +6,68 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from mpipgd.cluster import launcher, requeue, slurm
 from mpipgd.errors import CheckpointError
-from mpipgd.training.checkpoint import name, write
+from mpipgd.training import checkpoint
 
 from ..support import BIN, ENV
-from .test_doctor import flavour
+from .test_doctor import VENDOR
 
 
-def mpipgd(*words, **more):
+def start_mpipgd(*words, cwd=None):
     """Start a command of mpipgd without mpirun."""
     return subprocess.Popen(
         [sys.executable, "-m", "mpipgd", *map(str, words)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | ENV, stdin=subprocess.DEVNULL, **more,
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | ENV,
+        cwd=cwd,
+    )
 
 
-def ended(*words, **more):
-    """Return exit code and output of a command."""
-    process = mpipgd(*words, **more)
+def run_mpipgd(*words, cwd=None):
+    """Run a command of mpipgd without mpirun; return its output and its exit code."""
+    process = start_mpipgd(*words, cwd=cwd)
     return process.communicate(timeout=90)[0], process.returncode
 
 
 def test_launch_starts_ranks_and_returns_their_code(tmp_path):
-    text, code = ended("launch", "-n", 3, "--", "digits", "--epochs", 1, "--run",
+    text, code = run_mpipgd("launch", "-n", 3, "--", "digits", "--epochs", 1, "--run",
                        tmp_path / "run")  # fmt: skip
     assert code == 0 and "3 workers on 3 ranks" in text, text
-    text, code = ended("launch", "-n", 2, "--", tmp_path / "none.h5")
+    text, code = run_mpipgd("launch", "-n", 2, "--", tmp_path / "none.h5")
     assert code == 3 and "none.h5" in text
 
 
 def test_launch_refuses_before_it_starts_anything():
-    text, code = ended("launch", "-n", 2, "--", "digits", "--epochz", 3)
+    text, code = run_mpipgd("launch", "-n", 2, "--", "digits", "--epochz", 3)
     assert code == 2 and "--epochs" in text and text.count("mpipgd:") == 1
-    text, code = ended("launch", "--requeue", 2, "--", "digits")
+    text, code = run_mpipgd("launch", "--requeue", 2, "--", "digits")
     assert code == 2 and "--run" in text
 
 
 def test_commands_that_start_ranks_refuse_mpirun():
     words = [BIN / "mpirun", "-n", "2", sys.executable, "-m", "mpipgd", "scale", "wine"]
-    done = subprocess.run(
+    result = subprocess.run(
         words, env=os.environ | ENV, capture_output=True, text=True, timeout=90
     )
-    assert done.returncode == 2 and "run it without mpirun" in done.stderr
+    assert result.returncode == 2 and "run it without mpirun" in result.stderr
 
 
 @pytest.mark.parametrize("wait", [0.0, 3.0])
 def test_a_signal_at_any_time_makes_a_checkpoint(tmp_path, wait):
-    """It is passed on once the ranks can take it, however early it comes."""
+    """It is forwarded once the ranks handle it, however early it comes."""
     run = tmp_path / "run"
     words = "digits", "--epochs", 10**6, "--eval-every", 10**5, "--run", run
-    process = mpipgd("launch", "-n", 2, "--", *words)
-    ready = time.monotonic() + 60
-    while not _handles_usr1(process.pid) and time.monotonic() < ready:
+    process = start_mpipgd("launch", "-n", 2, "--", *words)
+    deadline = time.monotonic() + 60
+    while not _handles_usr1(process.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(wait)
     process.send_signal(signal.SIGUSR1)
@@ -72,7 +77,7 @@ def test_a_signal_at_any_time_makes_a_checkpoint(tmp_path, wait):
 
 
 def _handles_usr1(pid):
-    """Say whether a process has a handler, by the kernel's mask of caught signals."""
+    """Return whether a process handles SIGUSR1, by the kernel's mask of signals."""
     lines = open(f"/proc/{pid}/status").read().splitlines()
     mask = next(line.split()[1] for line in lines if line.startswith("SigCgt"))
     return int(mask, 16) >> (signal.SIGUSR1 - 1) & 1
@@ -80,55 +85,56 @@ def _handles_usr1(pid):
 
 def test_a_terminated_launch_leaves_no_ranks(tmp_path):
     words = "digits", "--epochs", 10**6, "--run", tmp_path / "run"
-    process = mpipgd("launch", "-n", 2, "--", *words)
+    process = start_mpipgd("launch", "-n", 2, "--", *words)
     while not (tmp_path / "run" / "metrics.jsonl").exists():
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) != 0
     time.sleep(0.5)
-    found = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True)
-    assert found.stdout == b""
+    ranks = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True)
+    assert ranks.stdout == b""
 
 
-def test_in_a_job_srun_or_mpirun_is_taken(monkeypatch):
+def test_in_a_job_the_launcher_is_srun_or_mpirun(monkeypatch):
     monkeypatch.delenv("MPIPGD_LAUNCH", raising=False)
     assert launcher.launch_command(3)[1:] == ["-n", "3"]
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_JOB_NODELIST", "n1")
-    known = {
+    expected = {
         "mpich": ["srun", "--mpi=pmi2", "--wait=30"],
         "openmpi": [launcher.mpirun()],
     }
-    assert launcher.launch_command() == known[flavour()]
+    assert launcher.launch_command() == expected[VENDOR]
     monkeypatch.setenv("MPIPGD_LAUNCH", "srun --mpi=pmix")
     assert launcher.launch_command(4) == ["srun", "--mpi=pmix", "-n", "4"]
 
 
-def checkpoint(run, step):
-    """Leave a checkpoint of a run."""
+def write_checkpoint(run, step):
+    """Write a checkpoint of a run."""
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-    write(run / "checkpoints" / name(step), {}, {"step": step})
+    path = run / "checkpoints" / checkpoint.name(step)
+    checkpoint.write(path, {}, {"step": step})
 
 
-def test_a_job_goes_on_while_its_step_advances(tmp_path, monkeypatch):
+def test_a_job_resumes_while_its_step_advances(tmp_path, monkeypatch):
     run = tmp_path / "run"
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     for restart, step in enumerate([0, 5, 9, 9, 9]):
         monkeypatch.setenv("SLURM_RESTART_COUNT", str(restart))
         if step:
-            checkpoint(run, step)
+            write_checkpoint(run, step)
         assert requeue.record_start(run, 20) == bool(step)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "5")
     with pytest.raises(CheckpointError, match="given up"):
         requeue.record_start(run, 20)
-    checkpoint(run, 10)
+    write_checkpoint(run, 10)
     with pytest.raises(CheckpointError, match="restarted 5 times, expected 4"):
         requeue.record_start(run, 4)
     assert requeue.record_start(run, 20)
 
 
-def test_a_start_without_a_checkpoint_is_cleared_away(tmp_path, monkeypatch):
+def test_the_metrics_of_a_start_without_a_checkpoint_are_deleted(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert not requeue.record_start(tmp_path, 20)
     (tmp_path / "metrics.jsonl").write_text("{}\n")
@@ -139,40 +145,41 @@ def test_a_start_without_a_checkpoint_is_cleared_away(tmp_path, monkeypatch):
 
 
 def test_submit_and_the_script_have_the_same_options():
-    text = (slurm.Path(__file__).parents[2] / "slurm" / "train.sbatch").read_text()
-    lines = [e.split(maxsplit=1)[1] for e in text.splitlines() if e[:7] == "#SBATCH"]
-    assert set(slurm.DEFAULTS) < set(lines)
+    text = (Path(__file__).parents[2] / "slurm" / "train.sbatch").read_text()
+    directives = [line for line in text.splitlines() if line.startswith("#SBATCH")]
+    options = {line.removeprefix("#SBATCH").strip() for line in directives}
+    assert set(slurm.DEFAULTS) < options
 
 
 def test_submit_writes_what_would_run(tmp_path):
     words = "--nodes=2", "-J", "a b", "--print", "--", "digits", "--epochs", 3
-    text, code = ended("submit", *words, cwd=tmp_path)
+    text, code = run_mpipgd("submit", *words, cwd=tmp_path)
     assert code == 0 and "#SBATCH -J 'a b'" in text and "#SBATCH --nodes=2" in text
     assert text.rstrip().endswith("launch --requeue=20 -- digits --epochs 3 --run RUN")
     assert not list(tmp_path.iterdir())
 
 
-def test_status_tells_of_runs_in_all_states(tmp_path):
-    assert ended("launch", "-n", 1, "--", "digits", "--epochs", 2, "--run",
+def test_status_shows_runs_in_all_states(tmp_path):
+    assert run_mpipgd("launch", "-n", 1, "--", "digits", "--epochs", 2, "--run",
                  tmp_path / "done")[1] == 0  # fmt: skip
     words = "digits", "--epochs", 10, "--lr", "1e300", "--run", tmp_path / "lost"
-    assert ended("launch", "-n", 1, "--", *words)[1] == 4
+    assert run_mpipgd("launch", "-n", 1, "--", *words)[1] == 4
     silent = tmp_path / "silent"
     silent.mkdir()
-    for each in ("config.toml", "env.json", "metrics.jsonl"):
-        (silent / each).write_bytes((tmp_path / "done" / each).read_bytes())
+    for file in ("config.toml", "env.json", "metrics.jsonl"):
+        (silent / file).write_bytes((tmp_path / "done" / file).read_bytes())
     record = {"step": 20, "steps": 100, "epoch": 1, "samples": 2000, "seconds": 4.0}
     (silent / "progress.json").write_text(json.dumps(record))
-    for each in silent.iterdir():
-        os.utime(each, (1e9, 1e9))
+    for path in silent.iterdir():
+        os.utime(path, (1e9, 1e9))
     (tmp_path / "waits").mkdir()
     (tmp_path / "waits" / "job.sbatch").touch()
-    names = [tmp_path / each for each in ("done", "lost", "silent", "waits")]
-    text, code = ended("status", *names)
+    names = [tmp_path / name for name in ("done", "lost", "silent", "waits")]
+    text, code = run_mpipgd("status", *names)
     lines = {line.split()[0]: line for line in text.splitlines()}
     assert code == 0 and "done" in lines["done"] and "2 of 2" in lines["done"]
     assert "diverged" in lines["lost"] and "queued" in lines["waits"]
     assert "silent for" in lines["silent"] and lines["silent"].endswith("0:16")
     assert "500" in lines["silent"]
-    text, code = ended("status", tmp_path)
+    text, code = run_mpipgd("status", tmp_path)
     assert code == 2 and "no run folder" in text

@@ -64,9 +64,9 @@ def test_settings_that_cannot_be_are_refused(text, grid, message):
 
 @pytest.mark.parametrize("flag", ["--repeat=0", "--gap=none", "--gap=-1"])
 def test_flags_that_cannot_be_are_refused(flag):
-    module, args = cli.parse(["compare", flag])
+    command, args = cli.parse(["compare", flag])
     with pytest.raises(UsageError, match="expected a"):
-        module.check(args)
+        command(args)
 
 
 CASES = {

@@ -1,10 +1,10 @@
 """Several settings on the same data, plan and seeds, one after another."""
 
+import dataclasses
 import itertools
 import pathlib
 
 from ...comm import mpi
-from ...config import toml
 from ...data.create.bundled import BUNDLED
 from ...data.create.make import make_bundled
 from ...errors import DivergenceError, MpipgdError, UsageError
@@ -25,7 +25,7 @@ def compare(settings, *, out=None, repeat=1, gap=0.1, comm, say, command=""):
     first = next(iter(settings.values()))
     folder = mpi.on_root(comm, _new_folder, out, first.data)
     data = mpi.on_root(comm, _data, folder, first.data)
-    best = solve_reference(toml.replace(first, data=data), comm=comm)
+    best = solve_reference(dataclasses.replace(first, data=data), comm=comm)
     if best.objective is not None:
         say(
             f"optimum {best.objective:.6g} by L-BFGS in {best.iterations} iterations "
@@ -33,7 +33,7 @@ def compare(settings, *, out=None, repeat=1, gap=0.1, comm, say, command=""):
         )
     runs = []
     for label, options, again in _all(settings, repeat, folder / "runs"):
-        status = _train_one(toml.replace(options, data=data), comm)
+        status = _train_one(dataclasses.replace(options, data=data), comm)
         runs.append(
             mpi.on_root(comm, ranking.run_result, label, options, again, status)
         )
@@ -56,7 +56,7 @@ def _all(settings, repeat, folder):
         name = f"{number:03d}-" + "".join(c if c.isalnum() else "-" for c in label)
         more = {"run": str(folder / name), "seed": options.seed + again}
         more |= {"quiet": True, "picture": False}
-        yield label, toml.replace(options, **more), again
+        yield label, dataclasses.replace(options, **more), again
 
 
 def _train_one(options, comm):

@@ -1,5 +1,6 @@
 """The least objective there is, for smooth convex problems: the measure of all."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -7,7 +8,6 @@ import numpy as np
 from ...comm import mpi
 from ...comm.allreduce import make_allreduce
 from ...comm.topology import Grid
-from ...config import toml
 from ...data.hdf5 import source as store
 from ...data.load import load
 from ...objectives import build_objective
@@ -37,7 +37,9 @@ def solve_reference(options, *, comm):
     names = {"x": options.x, "y": options.y}
     source = store.open_data(comm, options.data, **names, share=options.rows_share)
     workers = min(comm.size, source.rows["train"])
-    options = toml.replace(options, dtype="float64", split="disjoint", workers=workers)
+    options = dataclasses.replace(
+        options, dtype="float64", split="disjoint", workers=workers
+    )
     found = None
     with mpi.freed_collectively(Grid(comm, workers)) as grid:
         if not grid.idle:

@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import fields
 
-from ...config import toml
+from ...config.option import option_type, parse_flag
 from ...config.options import TrainConfig
 from ...errors import UsageError, expect, nearest
 
@@ -53,8 +53,7 @@ def pair(text, where):
     if name in OBJECTIVE:
         flag = "--" + name.replace("_", "-")
         raise UsageError(f"{where}: {key} changes what is minimised: give all {flag}")
-    hint, item = toml.kind(known[name])
-    if hint is bool:
+    if option_type(known[name]).type is bool:
         expect(f"{where} {key}", value, ("true", "false"))
         return name, value == "true", f"{name}={value}"
-    return name, toml.parse(value, hint, item, name), f"{name}={value}"
+    return name, parse_flag(known[name], value), f"{name}={value}"

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from ...cluster import launcher
+from ...comm import environment
 from ...config import toml
 from ...errors import MpipgdError
 from .cost_model import CostModel, fitted
@@ -65,7 +66,7 @@ def _median(group):
 def _per_node(found):
     """Return the ranks of a node: those it had in exchanges between nodes, or cores."""
     far = [e["ranks"] // e["nodes"] for e in found["exchanges"] if e["nodes"] > 1]
-    return max(far) if far else launcher.cores()
+    return max(far) if far else environment.cores()
 
 
 def _rank_counts(study):
@@ -81,7 +82,7 @@ def _measured(folder, ranks, wanted):
     words = launcher.launch_command(ranks) + launcher.mpipgd_command(
         "measure", asked, answer
     )
-    env = launcher.environment(ranks)
+    env = launcher.launch_environment(ranks)
     done = subprocess.run(words, env=env, capture_output=True, text=True)
     if done.returncode:
         raise MpipgdError(f"{ranks} ranks could not measure: {done.stderr.strip()}")

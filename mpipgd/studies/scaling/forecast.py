@@ -1,8 +1,8 @@
 """Runs that nobody has made, from what the pieces of a study's runs cost."""
 
+import dataclasses
 from html import escape
 
-from ...config import toml
 from ...reporting import tables
 from ...reporting.html import table
 from .cost_model import MODELLED
@@ -15,7 +15,7 @@ def predict(study, costs, rows):
     """Fill in what the model says of the study's own points."""
     for row in rows:
         base = study.settings[row.label]
-        options = toml.replace(base, **study.sizes(row.mode, base, row.ranks))
+        options = dataclasses.replace(base, **study.sizes(row.mode, base, row.ranks))
         found = costs.epoch(row.label, options, row.ranks)
         row.predicted = None if found is None or row.crowded else found[0]
 
@@ -24,7 +24,7 @@ def forecast(study, costs, ranks):
     """Return the rows of the forecast for other numbers of ranks, as texts."""
     cells = []
     for label, base in study.settings.items():
-        one = costs.epoch(label, toml.replace(base, workers=1), 1)
+        one = costs.epoch(label, dataclasses.replace(base, workers=1), 1)
         for many in ranks:
             cells.append(
                 (label, f"{many:,}", *_forecast(study, costs, label, many, one))
@@ -37,7 +37,7 @@ def _forecast(study, costs, label, ranks, one):
     changes = {"workers": ranks}
     if base.strategy == "sync":
         changes["batch_size"] = max(1, round(study.batch(base) / ranks))
-    options = toml.replace(base, **changes)
+    options = dataclasses.replace(base, **changes)
     found = costs.epoch(label, options, ranks)
     if found is None:
         return "unknown", "", "", "", ""

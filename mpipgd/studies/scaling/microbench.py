@@ -3,6 +3,7 @@
 Collective; `mpipgd scale --calibrate` runs it on one rank, then on several.
 """
 
+import dataclasses
 import math
 import time
 from functools import partial
@@ -52,7 +53,7 @@ def steps(comm, text, *, share, batch, how):
     steps (see `march`), which is None where they cannot be.
     """
     base = TrainConfig(**toml.from_text(text, "study.json"))
-    options = toml.replace(
+    options = dataclasses.replace(
         base, workers=1, rows_share=share, batch_size=batch, epochs=10**6,
         run=None, target=None, time_limit=None, sync_until=0.0,
     )  # fmt: skip

@@ -43,7 +43,7 @@ def _run(study, folder, point):
     with open(run / "output.txt", "wb") as output:
         started = launcher.RankProcess(
             command,
-            env=launcher.environment(point.ranks),
+            env=launcher.launch_environment(point.ranks),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -107,7 +107,7 @@ def submit_jobs(study, folder, options, say):
         words = ["scale", "--out", str(folder), "--only", str(ranks)]
         given = [f"--ntasks={ranks}", "--job-name=mpipgd-scale", *options]
         path = folder / f"job-{ranks:04d}.sbatch"
-        path.write_text(slurm.script(words, given, folder))
+        path.write_text(slurm.job_script(words, given, folder))
         say(f"job {slurm.submit(path)}: {ranks} ranks, {path}")
     say(f"when they have ended, look at {folder}/index.html; at any time:")
     say(f"    mpipgd scale --out {folder} --collect")

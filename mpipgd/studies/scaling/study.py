@@ -7,6 +7,7 @@ Workers are ranks, unless --workers says otherwise: then a study in strong mode 
 very same workers, and gets the very same weights, on each number of ranks.
 """
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ class Study:
         changes |= {"quiet": True, "picture": False}
         changes["checkpoint_every"] = str(max(1, base.epochs))  # the disk's time
         changes |= self.sizes(point.mode, base, point.ranks)
-        return toml.replace(base, seed=base.seed + point.repeat, **changes)
+        return dataclasses.replace(base, seed=base.seed + point.repeat, **changes)
 
     def sizes(self, mode, base, ranks):
         """Return workers, batch and share of the rows on so many ranks."""
