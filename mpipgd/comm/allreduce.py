@@ -197,30 +197,17 @@ class MpiAllreduce(Allreduce):
         return self.vector
 
 
-def make_allreduce(
+def fixed_order_allreduce(
     grid: Grid,
     clock: ExchangeClock,
     size: int,
     dtype: DTypeLike,
     *,
-    reduction: str = "fixed",
-    compiled: bool = False,
-    sharded: bool = False,
-    n_models: int = 1,
+    compiled: bool,
+    sharded: bool,
+    n_models: int,
 ) -> Allreduce:
-    """Return the `Allreduce` that is fastest for the grid and the size; free it.
-
-    reduction  "fixed": bit-identical on any number of ranks; "mpi": the library's own
-    compiled   numba is loaded anyway: small sums can be one compiled call
-    sharded    the caller can work on its slice of a large sum alone
-    n_models   see `Allreduce.squared_norm`
-
-    Collective over the grid's ranks.
-    """
-    if grid.comm.size == 1:
-        return LocalReduce(grid, clock, n_models=n_models)
-    if reduction == "mpi":
-        return MpiAllreduce(grid, clock, size, dtype, n_models=n_models)
+    """Return the sum in fixed order that is fastest for the grid and the size."""
     if size * np.dtype(dtype).itemsize > SMALL_BYTES:
         ranks_share_nodes = grid.n_nodes < grid.comm.size
         return SharedWindowReduce(
@@ -237,4 +224,57 @@ def make_allreduce(
         return AllgatherReduce(grid, clock, size, dtype, n_models=n_models)
     return SharedMemoryAllreduce(
         grid, clock, size, dtype, compiled=compiled, n_models=n_models
+    )
+
+
+def library_allreduce(
+    grid: Grid,
+    clock: ExchangeClock,
+    size: int,
+    dtype: DTypeLike,
+    *,
+    compiled: bool,
+    sharded: bool,
+    n_models: int,
+) -> Allreduce:
+    """Return MPI's own sum, which is never sharded or compiled."""
+    return MpiAllreduce(grid, clock, size, dtype, n_models=n_models)
+
+
+REDUCTIONS: dict[str, Callable[..., Allreduce]] = {
+    "fixed": fixed_order_allreduce,
+    "mpi": library_allreduce,
+}
+
+
+def make_allreduce(
+    grid: Grid,
+    clock: ExchangeClock,
+    size: int,
+    dtype: DTypeLike,
+    *,
+    reduction: str = "fixed",
+    compiled: bool = False,
+    sharded: bool = False,
+    n_models: int = 1,
+) -> Allreduce:
+    """Return the `Allreduce` for the grid and the size of the vector; free it.
+
+    reduction  "fixed": bit-identical on any number of ranks; "mpi": the library's own
+    compiled   numba is loaded anyway: small sums can be one compiled call
+    sharded    the caller can work on its slice of a large sum alone
+    n_models   see `Allreduce.squared_norm`
+
+    Collective over the grid's ranks.
+    """
+    if grid.comm.size == 1:
+        return LocalReduce(grid, clock, n_models=n_models)
+    return REDUCTIONS[reduction](
+        grid,
+        clock,
+        size,
+        dtype,
+        compiled=compiled,
+        sharded=sharded,
+        n_models=n_models,
     )
