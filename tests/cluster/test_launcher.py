@@ -113,7 +113,7 @@ def test_in_a_job_the_launcher_is_srun_or_mpirun(monkeypatch):
 def write_checkpoint(run, step):
     """Write a checkpoint of a run."""
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-    path = run / "checkpoints" / checkpoint.name(step)
+    path = run / "checkpoints" / checkpoint.file_name(step)
     checkpoint.write(path, {}, {"step": step})
 
 
