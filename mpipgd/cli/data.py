@@ -162,7 +162,7 @@ def _info(args, comm, say):
     from ..reporting.progress import Progress
 
     for data in args.files:
-        options = {"x": args.x, "y": args.y, "every": args.all, "progress": Progress}
+        options = {"x": args.x, "y": args.y, "all_features": args.all, "progress": Progress}
         say("\n".join(mpi.on_root(comm, partial(describe, data, **options))))
 
 

@@ -11,6 +11,7 @@ from mpi4py import MPI
 
 from ..errors import MpipgdError
 
+Comm = MPI.Comm
 IN_PLACE = MPI.IN_PLACE
 BYTE = MPI.BYTE
 COMM_NULL = MPI.COMM_NULL

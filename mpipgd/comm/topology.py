@@ -1,6 +1,7 @@
 """The grid: which rank hosts which workers, and which ranks share a node."""
 
 from . import mpi
+from .even_partition import even_partition
 from .reduction_tree import cover_range
 
 
@@ -32,7 +33,7 @@ class Grid:
     def workers_of_rank(self, rank):
         """Return the first worker of a rank and the one after its last."""
         size = self.comm.size
-        return rank * self.workers // size, (rank + 1) * self.workers // size
+        return even_partition(self.workers, size, rank)
 
     def rank_of_worker(self, worker):
         """Return the rank that hosts a worker."""

@@ -57,6 +57,7 @@ class MLP:
     """
 
     compiled = False
+    supports_mapped_rows = False
     intercept = False
     l1_weights = None
 

@@ -45,6 +45,7 @@ class LinearSweep:
     """
 
     compiled = False
+    supports_mapped_rows = False
 
     def __init__(self, models, points):
         self.models, self.configs, one = models, points, models[0]

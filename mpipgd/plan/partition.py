@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..comm.even_partition import even_partition
+from ..comm.even_partition import even_offsets, even_partition
 from ..errors import DataError
 
 
@@ -76,8 +76,8 @@ class Disjoint(Plan):
             raise DataError(
                 f"{where} holds {rows} rows; {workers} workers need at least {workers}"
             )
-        ends = rows * np.arange(workers + 1) // workers
-        super().__init__(rows, workers, batch_size, sizes=np.diff(ends), seed=seed)
+        sizes = np.diff(even_offsets(rows, workers))
+        super().__init__(rows, workers, batch_size, sizes=sizes, seed=seed)
 
     def row_range(self, first, last):
         return self.share(first)[0], self.share(last)[0]

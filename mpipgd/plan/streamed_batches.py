@@ -24,7 +24,7 @@ class StreamedBatches:
         self.sums = sums
         if sums is None:
             self.sums = np.empty((len(self.workers), objective.size), objective.dtype)
-        header, rows = part.reader.source.header, part.pile
+        header, rows = part.reader.source.header, part.buffer_rows
         self.piles = BlockShuffle(plan, rows, row_bytes(header, objective))
         self.of = [self.piles.of(worker) for worker in self.workers]
         self.ends = [[pile.until for pile in piles] for piles in self.of]
@@ -49,7 +49,7 @@ class StreamedBatches:
         (epoch, number), worker = place, self.workers[i]
         ranges = self.piles.ranges(epoch, worker, self.of[i][number])
         buffer, alone = self.buffers[i][turn], self._alone(i, number)
-        return place, self.reader.ahead("train", ranges, buffer, stored=alone), turn
+        return place, self.reader.prefetch("train", ranges, buffer, mapped=alone), turn
 
     def _alone(self, i, number):
         """Are all rows of a pile for one step that no compiled pass takes?"""

@@ -35,6 +35,10 @@ class Clock:
         if self.trace:
             self.trace.add("exchange", began, ended)
 
+    def count_load(self, seconds: float) -> None:
+        """Count seconds of reading before the training."""
+        self.read += seconds
+
     def count_read_wait(self, began):
         """Count the time since then, in which the rows of a pile had to come."""
         ended = perf_counter()

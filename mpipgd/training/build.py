@@ -107,9 +107,9 @@ def warm_up(objective, train, taken=None, march=None):
     if march:
         march.warm_up()
     objective.warm_up(train.X, train.y)
-    if getattr(train, "stored", None):
+    if train.mapped_example:
         w = np.zeros(objective.size, objective.dtype)
-        objective.gradient(w, train.stored, train.y, None, np.empty_like(w))
+        objective.gradient(w, train.mapped_example, train.y, None, np.empty_like(w))
     if taken:
         w, none = np.zeros(objective.size, objective.dtype), np.empty(0, np.int64)
         taken(w, train.X, train.y, none, np.zeros(1, np.int64), np.empty(0))

@@ -9,10 +9,11 @@ import numpy as np
 
 from ..atomic_file import atomic_hdf5, atomic_replace
 from ..comm import mpi
+from ..comm.even_partition import even_partition
 from ..config import toml
 from ..config.options import TrainConfig
 from ..data.hdf5 import source as store
-from ..data.hdf5.header import PARTS, TEXT, Header, read_header
+from ..data.hdf5.header import SPLITS, TEXT, Header, read_header
 from ..data.load import read_rows
 from ..data.standardize import standardize
 from ..errors import CheckpointError, DataError, UsageError
@@ -99,10 +100,11 @@ def open_both(folder, data, *, comm, x=None, y=None):
 
 def blocks(comm, source, part):
     """Yield (first, lo, hi): blocks of rows in order, each cut over the ranks."""
-    n, size, rank = source.rows[part], comm.size, comm.rank
+    n = source.rows[part]
     for first in range(0, n, ROWS):
         m = min(ROWS, n - first)
-        yield first, first + rank * m // size, first + (rank + 1) * m // size
+        lo, hi = even_partition(m, comm.size, comm.rank)
+        yield first, first + lo, first + hi
 
 
 def evaluate(folder, data, *, comm, x=None, y=None):
@@ -112,7 +114,7 @@ def evaluate(folder, data, *, comm, x=None, y=None):
     """
     model, source = open_both(folder, data, comm=comm, x=x, y=y)
     _same_classes(model, source, data)
-    parts = [part for part in PARTS if source.rows[part]]
+    parts = [part for part in SPLITS if source.rows[part]]
     return {part: _evaluate(model, source, part, comm) for part in parts}
 
 
@@ -148,7 +150,7 @@ def predict(folder, data, out, *, comm, x=None, y=None):
     outputs or probabilities.
     """
     model, source = open_both(folder, data, comm=comm, x=x, y=y)
-    parts = {part: source.rows[part] for part in PARTS if source.rows[part]}
+    parts = {part: source.rows[part] for part in SPLITS if source.rows[part]}
     make = mpi.root_else(comm, PredictionWriter, NullPredictionWriter)
     with make(out, model.header.classes, parts) as file:
         for part in parts:

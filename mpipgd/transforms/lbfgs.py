@@ -26,7 +26,7 @@ def full_objective(objective, part, n, total):
     hosted = range(grid.n_local_workers)
 
     def function(w):
-        pieces = (part.blocks(i, stored=True) for i in hosted)
+        pieces = (part.blocks(i, mapped=True) for i in hosted)
         losses = [_gradient(objective, w, *each) for each in zip(pieces, sums)]
         loss = tree_allreduce_objects(
             grid, losses, lambda a, b: a + b
