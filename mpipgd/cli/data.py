@@ -191,7 +191,12 @@ def _info(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
         lines = mpi.on_root(
             comm,
             partial(
-                describe, data, x=args.x, y=args.y, every=args.all, progress=Progress
+                describe,
+                data,
+                x=args.x,
+                y=args.y,
+                all_features=args.all,
+                progress=Progress,
             ),
         )
         say("\n".join(lines))

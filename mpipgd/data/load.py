@@ -1,209 +1,357 @@
-"""Each rank reads the rows of its own workers, and all bring them into shape."""
+"""Each rank reads the rows of its own workers, in the format of the objective."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
 from ..comm import mpi
 from ..comm.even_partition import even_partition
 from ..errors import MpipgdError
-from .hdf5.header import PARTS, Header
+from .hdf5.header import SPLITS, Header
 from .hdf5.prefetch import PrefetchReader
-from .matrix import Csr, slice_rows, to_objective_format
-from .out_of_core import BLOCKS_PER_BUFFER, StreamedRows, buffer_rows
-from .standardize import from_moments, part_moments, standardize, statistics
+from .matrix import Csr, Matrix, slice_rows, to_objective_format
+from .out_of_core import StreamedRows, block_rows, buffer_rows
+from .standardize import Scaling, scaling_of, standardize, worker_moments
+
+if TYPE_CHECKING:
+    from ..array_types import Array, IntArray
+    from ..comm.topology import Grid
+    from ..config.options import TrainConfig
+    from ..reporting.timing import Clock
+    from .base import RowFormat, RowRange, Split, WorkerShares
+    from .hdf5.source import Source
 
 
-@dataclass
+@dataclass(frozen=True)
 class SplitRows:
-    """The rows that the hosted workers need, in the order of the whole set.
+    """A split in memory: see `base.Split`. Rows are in the order of the whole set.
 
-    X (n, width) dense or CSR, y (n,); `first` is the number of its first row in the
-    whole set, and `shares` are the (first, end) of the hosted workers' even shares.
+    X (n, width), y (n,); `first` is the number of the first row in the whole set,
+    `shares` are the even shares of the local workers.
     """
 
-    X: object
-    y: np.ndarray
+    X: Matrix
+    y: Array
     first: int
-    shares: list
-    mapped_example = None
+    shares: list[RowRange]
 
-    def blocks(self, i, *, mapped=False):
-        """Yield X and y of the i-th hosted worker's share, all at once."""
+    in_memory: ClassVar[bool] = True
+    mapped_example: ClassVar[None] = None
+
+    def blocks(self, i: int, *, mapped: bool = False) -> Iterator[tuple[Matrix, Array]]:
+        """Yield X and y of the i-th local worker's share, as one block."""
         yield self.worker_rows(i)
 
-    def worker_rows(self, i):
-        """Return X and y of the i-th hosted worker's share."""
+    def worker_rows(self, i: int) -> tuple[Matrix, Array]:
+        """Return X and y of the i-th local worker's share."""
         lo, hi = (row - self.first for row in self.shares[i])
         return slice_rows(self.X, lo, hi), self.y[lo:hi]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Dataset:
-    """This rank's rows of training and test part, or None, ready for the objective.
+    """This rank's rows of the train and test split, ready for the objective.
 
-    scaling: the (mean, deviation) that the features were standardised by, or None.
+    scaling: what the features were standardised by, or None. `free` gives back shared
+    memory, files and threads; collective.
     """
 
     header: Header
-    train: SplitRows
-    test: SplitRows | None
-    scaling: tuple | None
-    free: Any = lambda: None
+    train: Split
+    test: Split | None
+    scaling: Scaling | None
+    free: Callable[[], None] = lambda: None
 
 
-def load(grid, source, plan, objective, options, *, clock):
-    """Return this rank's `Dataset`. Collective; DataError where the rows are unfit.
+class NeededRows(NamedTuple):
+    """The rows first … end-1 that a rank needs of a split, its workers' shares."""
 
-    Test rows are cut evenly over the workers, so that scores too depend on those alone.
+    first: int
+    end: int
+    shares: list[RowRange]
+
+
+def load(
+    grid: Grid,
+    source: Source,
+    plan: WorkerShares,
+    objective: RowFormat,
+    options: TrainConfig,
+    *,
+    clock: Clock,
+) -> Dataset:
+    """Return this rank's `Dataset`. Collective; raises DataError for unfit rows.
+
+    Test rows are divided evenly among the workers, so that scores, like all results,
+    depend on the number of workers and not of ranks.
     """
-    _warm(grid, source, objective)
-    began = perf_counter()
-    hosted = range(grid.first, grid.last)
-    needed = {"train": (plan.row_range(grid.first, grid.last), map(plan.share, hosted))}
-    if m := source.rows["test"]:
-        shares = [even_partition(m, plan.workers, k) for k in hosted]
-        needed["test"] = (shares[0][0], shares[-1][1]), shares
+    _warm_up(grid, source, objective)
+    start = perf_counter()
+    local_workers = range(grid.first, grid.last)
+    needed = {
+        "train": NeededRows(
+            *plan.row_range(grid.first, grid.last),
+            [plan.share(worker) for worker in local_workers],
+        )
+    }
+    if n_test := source.rows["test"]:
+        shares = [even_partition(n_test, plan.workers, k) for k in local_workers]
+        needed["test"] = NeededRows(shares[0][0], shares[-1][1], shares)
     with mpi.raise_collectively(grid.comm):
-        rows = buffer_rows(options, source, objective)
-    made = _load_in_memory if rows is None else partial(_load_streamed, rows=rows)
+        rows = buffer_rows(options, source, objective, workers=plan.workers)
     if options.split != "disjoint":
-        made = _load_shared_per_node
-    found = made(grid, source, objective, needed, options.standardize)
-    clock.read += perf_counter() - began
-    return found
+        dataset = _load_shared_per_node(
+            grid, source, objective, needed, options.standardize
+        )
+    elif rows is None:
+        dataset = _load_in_memory(grid, source, objective, needed, options.standardize)
+    else:
+        dataset = _open_streamed(
+            grid, source, objective, needed, options.standardize, buffer_rows=rows
+        )
+    clock.count_load(perf_counter() - start)
+    return dataset
 
 
-def _warm(grid, source, objective):
-    """Compile what reads large dense files, one rank of a node before the others."""
+def _warm_up(grid: Grid, source: Source, objective: RowFormat) -> None:
+    """Compile what reads mapped files, on one rank of a node before the others."""
     with mpi.raise_collectively(grid.comm):
-        direct = not source.header.sparse and source.open(0).direct("train")
-    if direct:
+        mapped = not source.header.sparse and source.open(0).mapped("train")
+    if mapped:
         from .hdf5.mapped import warm_up
 
         mpi.node_leader_first(grid.node, partial(warm_up, objective.dtype))
 
 
-def _load_in_memory(grid, source, objective, needed, standardized, there=(), own=None):
-    """Read what is needed and not `there`; of that standardise the `own` rows."""
-    parts = dict(there)
-    with mpi.raise_collectively(grid.comm):
-        for name, (span, shares) in needed.items():
-            read = read_rows(source, name, *span, objective)
-            parts[name] = SplitRows(*read, span[0], [*shares])
-    source.close()
-    header, scaling = source.header, None
-    if header.classes:
-        counts = count_classes(parts, grid.n_local_workers, header.n_classes)
-        source.verify_classes(grid.comm, *counts)
-    if standardized and not header.sparse:
-        scaling = statistics(grid, parts["train"], header.n_features)
-        for name, part in parts.items():
-            standardize(part.X[own] if name in there else part.X, *scaling)
-    for part in parts.values():
-        part.y = objective.targets(part.y)
-    return Dataset(header, parts["train"], parts.get("test"), scaling)
+def _load_in_memory(
+    grid: Grid,
+    source: Source,
+    objective: RowFormat,
+    needed: Mapping[str, NeededRows],
+    standardized: bool,
+) -> Dataset:
+    """Read the needed rows into memory of this rank."""
+    splits = _read_splits(grid, source, objective, needed)
+    scaling = _verify_and_standardize(grid, source, objective, splits, standardized)
+    return _dataset(source, objective, splits, scaling)
 
 
-def _load_shared_per_node(grid, source, objective, needed, standardized):
-    """All ranks need all training rows: those of a node share them."""
-    windows = []
+def _load_shared_per_node(
+    grid: Grid,
+    source: Source,
+    objective: RowFormat,
+    needed: Mapping[str, NeededRows],
+    standardized: bool,
+) -> Dataset:
+    """Every rank needs all training rows: the ranks of a node share one copy."""
+    windows: list[mpi.SharedArray] = []
 
-    def free():
+    def free() -> None:
         for window in windows:
             window.free()
 
-    (_, shares), test = needed.pop("train"), needed
     read = _read_sparse_shared if source.header.sparse else _read_dense_shared
     try:
-        X, y, own = read(grid, source, objective, windows)
-        parts = {"train": SplitRows(X, y, 0, [*shares])}
-        made = _load_in_memory(grid, source, objective, test, standardized, parts, own)
-    except MpipgdError as refusal:
-        if refusal.agreed:
+        X, y, own_rows = read(grid, source, objective, windows)
+        splits = {"train": SplitRows(X, y, 0, needed["train"].shares)}
+        unshared = {name: rows for name, rows in needed.items() if name != "train"}
+        splits |= _read_splits(grid, source, objective, unshared)
+        scaling = _verify_and_standardize(
+            grid, source, objective, splits, standardized, train_rows=own_rows
+        )
+        dataset = _dataset(source, objective, splits, scaling, free=free)
+    except MpipgdError as error:
+        if error.agreed:
             free()
         raise
     for window in windows:
         window.barrier()
-    made.free = free
-    return made
+    return dataset
 
 
-def _read_dense_shared(grid, source, objective, windows):
-    """Return X and y that a node's ranks have read in parts, and this rank's part."""
+def _read_splits(
+    grid: Grid, source: Source, objective: RowFormat, needed: Mapping[str, NeededRows]
+) -> dict[str, SplitRows]:
+    """Return the needed rows of each split, y as in the files; collective."""
+    splits = {}
+    with mpi.raise_collectively(grid.comm):
+        for name, (first, end, shares) in needed.items():
+            X, y = read_rows(source, name, first, end, objective)
+            splits[name] = SplitRows(X, y, first, shares)
+    source.close()
+    return splits
+
+
+def _verify_and_standardize(
+    grid: Grid,
+    source: Source,
+    objective: RowFormat,
+    splits: Mapping[str, SplitRows],
+    standardized: bool,
+    *,
+    train_rows: slice = slice(None),
+) -> Scaling | None:
+    """Verify the classes, standardise X in place and return its scaling; collective.
+
+    train_rows: those of `train.X` that this rank standardises, others doing the rest.
+    """
+    header = source.header
+    if header.classes:
+        counts = count_classes(splits, grid.n_local_workers, header.n_classes)
+        source.verify_classes(grid.comm, *counts)
+    if not standardized or header.sparse:
+        return None
+    moments = [
+        worker_moments(splits["train"], i, header.n_features)
+        for i in range(grid.n_local_workers)
+    ]
+    scaling = scaling_of(grid, moments, objective.dtype)
+    for name, split in splits.items():
+        assert not isinstance(split.X, Csr)
+        rows = split.X[train_rows] if name == "train" else split.X
+        standardize(rows, *scaling)
+    return scaling
+
+
+def _dataset(
+    source: Source,
+    objective: RowFormat,
+    splits: Mapping[str, SplitRows],
+    scaling: Scaling | None,
+    *,
+    free: Callable[[], None] = lambda: None,
+) -> Dataset:
+    """Return the splits as a `Dataset`, with the targets that the objective wants."""
+    ready = {
+        name: replace(split, y=objective.targets(split.y))
+        for name, split in splits.items()
+    }
+    return Dataset(source.header, ready["train"], ready.get("test"), scaling, free)
+
+
+def _read_dense_shared(
+    grid: Grid, source: Source, objective: RowFormat, windows: list[mpi.SharedArray]
+) -> tuple[Matrix, Array, slice]:
+    """Read the training rows into memory of the node, each rank an even part.
+
+    Returns X, y and the rows that this rank has read. The shared arrays are appended
+    to `windows`.
+    """
     node, header, n = grid.node, source.header, source.rows["train"]
     shape = n, header.n_features + objective.intercept
     windows.append(mpi.SharedArray(node, shape, objective.dtype))
     windows.append(mpi.SharedArray(node, (n,), header.y_dtype))
     X, y = (window.array for window in windows)
-    own = slice(*even_partition(n, node.size, node.rank))
+    own_rows = slice(*even_partition(n, node.size, node.rank))
     with mpi.raise_collectively(grid.comm):
-        y[own] = source.read("train", own.start, own.stop, out=X[own])[1]
+        out = X[own_rows]
+        y[own_rows] = source.read("train", own_rows.start, own_rows.stop, out=out)[1]
     for window in windows:
         window.barrier()
-    return X, y, own
+    return X, y, own_rows
 
 
-def _read_sparse_shared(grid, source, objective, windows):
-    """The same for sparse rows, which need not be standardised."""
+def _read_sparse_shared(
+    grid: Grid, source: Source, objective: RowFormat, windows: list[mpi.SharedArray]
+) -> tuple[Matrix, Array, slice]:
+    """Read sparse training rows into memory of the node, as `_read_dense_shared`."""
     node, n = grid.node, source.rows["train"]
+    lo, hi = even_partition(n, node.size, node.rank)
     with mpi.raise_collectively(grid.comm):
-        mine, y = read_rows(
-            source, "train", *even_partition(n, node.size, node.rank), objective
-        )
-    ends = mine.indptr[1:] + sum(node.allgather(mine.data.size)[: node.rank])
-    for each in (mine.data, mine.indices, ends, y):
-        windows.append(mpi.shared_concat(node, each))
+        X, y = read_rows(source, "train", lo, hi, objective)
+    assert isinstance(X, Csr)
+    ends = X.indptr[1:] + sum(node.allgather(X.data.size)[: node.rank])
+    arrays = X.data, X.indices, ends, y
+    windows.extend(mpi.shared_concat(node, array) for array in arrays)
     data, indices, ends, y = (window.array for window in windows)
     indptr = np.concatenate([np.zeros(1, ends.dtype), ends])
-    return Csr(data, indices, indptr, mine.width), y, None
+    return Csr(data, indices, indptr, X.width), y, slice(lo, hi)
 
 
-def _load_streamed(grid, source, objective, needed, standardized, *, rows):
+def _open_streamed(
+    grid: Grid,
+    source: Source,
+    objective: RowFormat,
+    needed: Mapping[str, NeededRows],
+    standardized: bool,
+    *,
+    buffer_rows: int,
+) -> Dataset:
+    """Leave the rows on disk: read them once, to verify and to compute the scaling."""
     header, reader = source.header, PrefetchReader(source, objective)
-    buffers = [reader.buffer(max(1, rows // BLOCKS_PER_BUFFER)) for _ in range(2)]
-    parts = {
-        name: StreamedRows(reader, name, span[0], [*shares], rows, buffers)
-        for name, (span, shares) in needed.items()
-    }
+    size = block_rows(buffer_rows)
+    buffers = reader.buffer(size), reader.buffer(size)
+
+    def streamed(reader: PrefetchReader) -> dict[str, StreamedRows]:
+        return {
+            name: StreamedRows(
+                reader,
+                name,
+                first=rows.first,
+                shares=rows.shares,
+                buffer_rows=buffer_rows,
+                buffers=buffers,
+            )
+            for name, rows in needed.items()
+        }
+
+    scaling, standardized = None, standardized and not header.sparse
     with mpi.raise_collectively(grid.comm):
-        moments_of = None
-        if standardized and not header.sparse:
-            moments_of = [part_moments(parts["train"], i, header.n_features)
-                          for i in range(grid.n_local_workers)]  # fmt: skip
-            reader.seen.add("train")
+        moments = []
+        if standardized:
+            train = streamed(reader)["train"]
+            moments = [
+                worker_moments(train, i, header.n_features)
+                for i in range(grid.n_local_workers)
+            ]
+        counts = []
         if header.classes:
             counts = [
-                source.class_counts(name, part.shares) for name, part in parts.items()
+                source.class_counts(name, rows.shares) for name, rows in needed.items()
             ]
     if header.classes:
-        none = np.zeros(header.n_classes, np.int64)
-        source.verify_classes(grid.comm, *[*counts, none][:2])
-    if moments_of:
-        scaling = from_moments(grid, moments_of, objective.dtype)
-        reader.scaling = tuple(each.astype(objective.dtype) for each in scaling)
+        no_rows = np.zeros(header.n_classes, np.int64)
+        source.verify_classes(grid.comm, *[*counts, no_rows][:2])
+    if standardized:
+        mean, deviation = scaling_of(grid, moments, objective.dtype)
+        dtype = objective.dtype
+        scaling = Scaling(mean.astype(dtype), deviation.astype(dtype))
+        reader = reader.with_scaling(scaling, verified_splits={"train"})
+    splits = streamed(reader)
     return Dataset(
-        header, parts["train"], parts.get("test"), reader.scaling, free=reader.close
+        header, splits["train"], splits.get("test"), scaling, free=reader.close
     )
 
 
-def count_classes(parts, hosted, classes):
-    """Return how many rows of this rank's shares are of each class, train and test."""
-    counts = np.zeros((len(PARTS), classes), np.int64)
-    for count, name in zip(counts, PARTS):
-        for i in range(hosted if name in parts else 0):
-            count += np.bincount(parts[name].worker_rows(i)[1], minlength=classes)
+def count_classes(
+    splits: Mapping[str, SplitRows], n_local_workers: int, n_classes: int
+) -> IntArray:
+    """Return (2, C) how many of this rank's rows are of each class, train and test."""
+    counts = np.zeros((len(SPLITS), n_classes), np.int64)
+    for count, name in zip(counts, SPLITS):
+        for i in range(n_local_workers if name in splits else 0):
+            _, y = splits[name].worker_rows(i)
+            count += np.bincount(y, minlength=n_classes)
     return counts
 
 
-def read_rows(source, name, lo, hi, objective):
-    """Return rows lo … hi-1 in the objective's dtype and with its column of ones."""
+def read_rows(
+    source: Source, split: str, lo: int, hi: int, objective: RowFormat
+) -> tuple[Matrix, Array]:
+    """Return rows lo … hi-1 in the objective's dtype and with its column of ones.
+
+    y is that of the file: class numbers, or float64.
+    """
     if source.header.sparse:
-        X, y = source.read(name, lo, hi)
+        X, y = source.read(split, lo, hi)
+        assert isinstance(X, Csr)
         return to_objective_format(X, objective), y
     shape = hi - lo, source.header.n_features + objective.intercept
-    X = np.empty(shape, objective.dtype)
-    return X, source.read(name, lo, hi, out=X)[1]
+    out = np.empty(shape, objective.dtype)
+    return out, source.read(split, lo, hi, out=out)[1]

@@ -1,54 +1,75 @@
-"""Rows of features, dense or sparse: take some, cut some, multiply by weights.
+"""Rows of features, dense or sparse: select rows, slice, multiply by weights.
 
-A dense X is an array (n, width); a sparse one is a `Csr`. The intercept is a last
-column of ones in either, so that nothing further down knows of an intercept.
+A dense X is an array (n, width), a sparse one a `Csr`. The intercept is the weight of
+a last column of ones in both, so that nothing below the objectives treats it apart.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
+
+from ..array_types import ByteArray, FloatArray, IntArray
+from .base import RowFormat
 
 
 class Csr(NamedTuple):
     """Compressed sparse rows: row i holds `data[indptr[i]:indptr[i + 1]]`.
 
-    `indices` (nnz,) are the columns of `data` (nnz,); `width` is how many there are.
+    `indices` (nnz,) are the columns of `data` (nnz,), `indptr` (n + 1,) are positions
+    in both; `width` is the number of columns.
     """
 
-    data: np.ndarray
-    indices: np.ndarray
-    indptr: np.ndarray
+    data: FloatArray
+    indices: IntArray
+    indptr: IntArray
     width: int
 
 
-class MappedRows(NamedTuple):
-    """Dense rows as they lie in files: segments (bytes, spans).
+Matrix: TypeAlias = FloatArray | Csr
+M = TypeVar("M", FloatArray, Csr)
 
-    bytes: uint8, read-only; spans (k, 2): where a block of rows begins, and how many
-    these are. Features, of the type of `scaling`, are yet to be standardised by that,
-    (mean, deviation); then a column of ones follows where the objective wants one.
+
+class Segment(NamedTuple):
+    """Rows in the bytes of one mapped file.
+
+    `bytes` (file size,) uint8 is read-only. Each of `spans` (k, 2) int64 is the byte
+    offset of a block of consecutive rows, and the number of these.
     """
 
-    segments: list
-    scaling: tuple
+    bytes: ByteArray
+    spans: IntArray
 
 
-def index_type(width):
-    """Return the smallest type of column numbers: less to read, and never negative."""
+class MappedRows(NamedTuple):
+    """Dense rows in mapped files, not copied and not yet standardised.
+
+    Features have the dtype of `scaling`, (mean, deviation) of shape (n_features,) each,
+    by which whoever reads them standardises: (x - mean) / deviation. A column of ones
+    is implied where the objective has an intercept.
+    """
+
+    segments: Sequence[tuple[ByteArray, IntArray]]  # `Segment`s
+    scaling: tuple[FloatArray, FloatArray]
+
+
+def index_type(width: int) -> np.dtype[np.unsignedinteger]:
+    """Return the smallest unsigned dtype of column numbers: fewer bytes to read."""
     return np.dtype(np.uint16 if width <= 1 << 16 else np.uint32)
 
 
-def n_rows(X):
+def n_rows(X: Matrix) -> int:
     """Return the number of rows of a dense or sparse X."""
     return X.indptr.size - 1 if isinstance(X, Csr) else X.shape[0]
 
 
-def width(X):
+def width(X: Matrix) -> int:
     """Return the number of columns of a dense or sparse X."""
     return X.width if isinstance(X, Csr) else X.shape[1]
 
 
-def take_rows(X, rows):
+def take_rows(X: Matrix, rows: IntArray) -> Matrix:
     """Return a copy of the rows of X numbered `rows`, in that order."""
     if not isinstance(X, Csr):
         return np.take(X, rows, axis=0)
@@ -60,8 +81,8 @@ def take_rows(X, rows):
     return Csr(X.data[entries], X.indices[entries], indptr, X.width)
 
 
-def slice_rows(X, lo, hi):
-    """Return rows `lo` to `hi` - 1 of X, without copying the features."""
+def slice_rows(X: Matrix, lo: int, hi: int) -> Matrix:
+    """Return a view of the rows lo … hi-1 of X (but of `indptr` a copy)."""
     if not isinstance(X, Csr):
         return X[lo:hi]
     entries = slice(X.indptr[lo], X.indptr[hi])
@@ -69,8 +90,8 @@ def slice_rows(X, lo, hi):
     return Csr(X.data[entries], X.indices[entries], indptr, X.width)
 
 
-def stack(blocks, width, dtype):
-    """Return the rows of several Csr blocks as one."""
+def stack(blocks: Sequence[Csr], width: int, dtype: DTypeLike) -> Csr:
+    """Return the rows of several blocks, of any or no rows, as one `Csr`."""
     if len(blocks) == 1:
         return blocks[0]
     starts = np.cumsum([0, *(len(block.data) for block in blocks)])
@@ -83,15 +104,15 @@ def stack(blocks, width, dtype):
     )
 
 
-def to_objective_format(X, objective):
-    """Return a Csr as the objective and its kernels want it, with a column of ones."""
+def to_objective_format(X: Csr, objective: RowFormat) -> Csr:
+    """Return X in the dtypes of the kernels, with the objective's column of ones."""
     X = X._replace(data=X.data.astype(objective.dtype, copy=False))
     X = append_intercept(X) if objective.intercept else X
     return X._replace(indices=X.indices.astype(index_type(X.width), copy=False))
 
 
-def append_intercept(X):
-    """Return X with a last column of ones: the input that the intercept weighs."""
+def append_intercept(X: M) -> M:
+    """Return a copy of X with a last column of ones, whose weight is the intercept."""
     if not isinstance(X, Csr):
         return np.concatenate([X, np.ones((X.shape[0], 1), X.dtype)], axis=1)
     ends = X.indptr[1:]
@@ -100,7 +121,7 @@ def append_intercept(X):
     return Csr(data, indices, indptr, X.width + 1)
 
 
-def product(X, w):
+def product(X: Matrix, w: FloatArray) -> FloatArray:
     """Return X w, (n,) or (n, C), for `w` of shape (width,) or (width, C)."""
     if not isinstance(X, Csr):
         return X @ w
@@ -112,16 +133,17 @@ def product(X, w):
     return np.array(sums, dtype=w.dtype).T.reshape((n, *w.shape[1:]))
 
 
-def transposed_product(X, r, out):
+def transposed_product(X: Matrix, r: FloatArray, out: FloatArray) -> None:
     """Write Xᵀ r into `out`, (width,) or (width, C), for `r` (n,) or (n, C)."""
     if not isinstance(X, Csr):
         np.matmul(X.T, r, out=out)
         return
     row = _row_of_entries(X)
-    totals, columns = np.atleast_2d(out.T), np.atleast_2d(r.T)
-    for total, column in zip(totals, columns, strict=True):
-        total[:] = np.bincount(X.indices, X.data * column[row], minlength=X.width)
+    out_columns, r_columns = np.atleast_2d(out.T), np.atleast_2d(r.T)
+    for out_column, column in zip(out_columns, r_columns, strict=True):
+        out_column[:] = np.bincount(X.indices, X.data * column[row], minlength=X.width)
 
 
-def _row_of_entries(X):
+def _row_of_entries(X: Csr) -> IntArray:
+    """Return (nnz,) the row that each entry is in."""
     return np.repeat(np.arange(n_rows(X)), np.diff(X.indptr))

@@ -1,75 +1,129 @@
-"""Rows that stay on the disk: how many fit, and passes over them in order."""
+"""Data larger than memory: how many rows fit, and passes over a split in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Literal, overload
 
 import numpy as np
 
 from ..config.option import parse_bytes
 from ..errors import UsageError
-from .matrix import Csr, index_type
+from .matrix import Csr, MappedRows, Matrix, index_type
 
-BLOCKS_PER_BUFFER = 4  # a pile holds as many rows as so many pieces of a pass in order
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ..array_types import Array
+    from ..config.options import TrainConfig
+    from .base import RowFormat, RowRange
+    from .hdf5.header import Header
+    from .hdf5.prefetch import PrefetchReader, ReadBuffer
+    from .hdf5.source import Source
+
+BLOCKS_PER_BUFFER = 4  # blocks of a pass in order, to a shuffle buffer
 
 
-def row_bytes(header, objective, entries=0):
-    """Return how many bytes a row takes: features, target, and its place in a pile.
+def row_bytes(header: Header, objective: RowFormat, entries: int = 0) -> int:
+    """Return the bytes that a row takes: features, target, position in a buffer.
 
-    A sparse row of so many entries lies in memory twice while it is put together.
+    A sparse row, of `entries` entries, is in memory twice while it is assembled.
     """
     if header.sparse:
         return 40 + 28 * (entries + objective.intercept)
     return (header.n_features + objective.intercept) * objective.dtype.itemsize + 24
 
 
-def buffer_rows(options, source, objective):
-    """Return the rows of a pile that `--memory-limit` allows a worker; None: all fit.
+def buffer_rows(
+    options: TrainConfig, source: Source, objective: RowFormat, *, workers: int
+) -> int | None:
+    """Return the rows that a worker's shuffle buffer may hold; None if all rows fit.
 
-    Not a matter of ranks or nodes: a node is taken to host all workers.
+    `--memory-limit` is the limit of a node; the result must not depend on ranks or
+    nodes, so that one node is taken to host all workers. Raises UsageError.
     """
-    limit = options.memory_limit and parse_bytes(options.memory_limit)
-    if limit is None:
+    if not options.memory_limit:
         return None
+    limit = parse_bytes(options.memory_limit)
     n = sum(source.rows.values())
-    each = row_bytes(source.header, objective, source.entries() // max(1, n))
-    if n * each <= limit:
+    size = row_bytes(source.header, objective, source.nnz() // max(1, n))
+    if n * size <= limit:
         return None
     if options.split != "disjoint":
         found = f"--split {options.split}"
         raise UsageError(f"--memory-limit takes --split disjoint, found {found}")
-    buffers = (
-        2 * options.workers * each + 2 * options.workers * each / BLOCKS_PER_BUFFER
-    )
+    buffers = 2 * workers * size + 2 * workers * size / BLOCKS_PER_BUFFER
     return max(1, int(limit / buffers))
 
 
 class StreamedRows:
-    """A part of the data as `load.Part`, but its rows come in pieces from the disk."""
+    """A split whose rows stay on disk: see `base.Split`. `X` and `y` have no rows.
 
-    def __init__(self, reader, name, first, shares, rows, buffers):
-        self.reader, self.name, self.buffer_rows = reader, name, rows
-        self.rows = max(1, rows // BLOCKS_PER_BUFFER)
+    buffer_rows: rows of a worker's shuffle buffer; a block is a fraction of that.
+    buffers: two, in turn read into and computed on by `blocks`.
+    """
+
+    in_memory: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        reader: PrefetchReader,
+        name: str,
+        *,
+        first: int,
+        shares: list[RowRange],
+        buffer_rows: int,
+        buffers: tuple[ReadBuffer, ReadBuffer],
+    ) -> None:
+        self.reader, self.name, self.buffer_rows = reader, name, buffer_rows
         self.first, self.shares, self.buffers = first, shares, buffers
         objective, header = reader.objective, reader.source.header
-        width = header.n_features + objective.intercept
-        self.X = np.empty((0, width), objective.dtype)
-        if header.sparse:
-            none = np.empty(0, index_type(width))
-            zero = np.zeros(1, np.int64)
-            self.X = Csr(np.empty(0, objective.dtype), none, zero, width)
+        self.X = empty_matrix(header, objective)
         self.y = objective.targets(np.empty(0, header.y_dtype))
-        self.mapped_example = reader.nothing_stored()
+        self.mapped_example: MappedRows | None = reader.empty_mapped_rows()
 
-    def blocks(self, i, *, mapped=False):
-        """Yield X and y of the i-th hosted worker's share, piece by piece.
+    @overload
+    def blocks(
+        self, i: int, *, mapped: Literal[False] = False
+    ) -> Iterator[tuple[Matrix, Array]]: ...
 
-        With `mapped`, X may be what only gradients can be taken of.
+    @overload
+    def blocks(
+        self, i: int, *, mapped: bool
+    ) -> Iterator[tuple[Matrix | MappedRows, Array]]: ...
+
+    def blocks(
+        self, i: int, *, mapped: bool = False
+    ) -> Iterator[tuple[Matrix | MappedRows, Array]]:
+        """Yield X and y of the i-th local worker's share, block by block.
+
+        The next block is read while the caller computes on the current one.
         """
         lo, hi = self.shares[i]
-        spans = [(a, min(a + self.rows, hi)) for a in range(lo, hi, self.rows)]
-        waiting, turn = None, 0
-        for span in [*spans, None]:
-            coming = None
-            if span:
-                buffer = self.buffers[turn % 2]
-                coming = self.reader.prefetch(self.name, [span], buffer, mapped=mapped)
-            if waiting:
-                yield waiting.result()
-            waiting, turn = coming, turn + 1
+        step = block_rows(self.buffer_rows)
+        pending: Future[tuple[Matrix | MappedRows, Array]] | None = None
+        for number, start in enumerate(range(lo, hi, step)):
+            block = start, min(start + step, hi)
+            buffer = self.buffers[number % 2]
+            current, pending = (
+                pending,
+                self.reader.prefetch(self.name, [block], buffer, mapped=mapped),
+            )
+            if current:
+                yield current.result()
+        if pending:
+            yield pending.result()
+
+
+def block_rows(buffer_rows: int) -> int:
+    """Return the rows of a block of a pass in order."""
+    return max(1, buffer_rows // BLOCKS_PER_BUFFER)
+
+
+def empty_matrix(header: Header, objective: RowFormat) -> Matrix:
+    """Return an X without rows, in the format of the objective."""
+    width = header.n_features + objective.intercept
+    if not header.sparse:
+        return np.empty((0, width), objective.dtype)
+    indices = np.empty(0, index_type(width))
+    return Csr(np.empty(0, objective.dtype), indices, np.zeros(1, np.int64), width)

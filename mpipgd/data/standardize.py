@@ -1,21 +1,49 @@
 """Means and variances of the features, in parallel and in one pass."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from functools import reduce
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from ..array_types import Array, FloatArray
 from ..comm.reduction_tree import tree_allreduce_objects
+
+if TYPE_CHECKING:
+    from ..comm.topology import Grid
+    from .base import Split
 
 BLOCK_ROWS = 4096
 
 
-def moments(X):
-    """Return rows, means and sums of squared deviations of the columns of X (n, d)."""
+class Moments(NamedTuple):
+    """Rows, and per column (d,) float64 the mean and Σ (x - mean)²."""
+
+    n: int
+    mean: FloatArray | float
+    squares: FloatArray | float
+
+
+NO_ROWS = Moments(0, 0.0, 0.0)
+
+
+class Scaling(NamedTuple):
+    """Mean and standard deviation of the features, (n_features,) each."""
+
+    mean: FloatArray
+    deviation: FloatArray
+
+
+def moments(X: Array) -> Moments:
+    """Return the moments of the columns of X (n, d)."""
     mean = X.mean(axis=0, dtype=np.float64) if len(X) else np.zeros(X.shape[1])
-    return len(X), mean, np.square(X - mean).sum(axis=0)
+    return Moments(len(X), mean, np.square(X - mean).sum(axis=0))
 
 
-def merge(a, b):
+def merge(a: Moments, b: Moments) -> Moments:
     """Merge two sets of moments: Chan, Golub & LeVeque (1983), eq. 2.1.
 
     M = M_a + M_b + (m_b - m_a)² n_a n_b / n
@@ -24,39 +52,40 @@ def merge(a, b):
     if not n_a or not n_b:
         return a if n_a else b
     n, delta = n_a + n_b, m_b - m_a
-    return n, m_a + delta * (n_b / n), s_a + s_b + delta**2 * (n_a * n_b / n)
+    return Moments(n, m_a + delta * (n_b / n), s_a + s_b + delta**2 * (n_a * n_b / n))
 
 
-def statistics(grid, part, width):
-    """Return mean and deviation (width,) of the first columns over all workers' rows.
+def merge_all(items: Iterable[Moments]) -> Moments:
+    """Merge any number of moments, in their order."""
+    return reduce(merge, items, NO_ROWS)
 
-    Collective. A column that does not vary, but for rounding, gets a deviation of one.
+
+def worker_moments(split: Split, i: int, width: int) -> Moments:
+    """Return the moments of the i-th local worker's rows; X is dense."""
+    blocks = (cast(FloatArray, X)[:, :width] for X, _ in split.blocks(i))
+    return merge_all(map(_moments_by_block, blocks))
+
+
+def scaling_of(grid: Grid, items: list[Moments], dtype: DTypeLike) -> Scaling:
+    """Return the scaling over all ranks' rows; collective.
+
+    items: the moments of each local worker. A column that does not vary, but for
+    rounding in `dtype`, gets a deviation of one.
     """
-    items = [part_moments(part, i, width) for i in range(grid.n_local_workers)]
-    return from_moments(grid, items, part.X.dtype)
-
-
-def part_moments(part, i, width):
-    """Return the moments of the i-th hosted worker's rows."""
-    pieces = (of_worker(X[:, :width]) for X, _ in part.blocks(i))
-    return reduce(merge, pieces, (0, 0.0, 0.0))
-
-
-def from_moments(grid, items, dtype):
-    """Return mean and deviation of the rows of which a rank has these moments."""
     n, mean, squares = tree_allreduce_objects(grid, items, merge)
     deviation = np.sqrt(squares / n)
     deviation[deviation <= 10 * np.finfo(dtype).eps * np.abs(mean)] = 1
-    return mean, deviation
+    return Scaling(cast(FloatArray, mean), deviation)
 
 
-def of_worker(X):
-    """Return the moments of one worker's rows, merged block by block."""
-    blocks = [moments(X[i : i + BLOCK_ROWS]) for i in range(0, len(X), BLOCK_ROWS)]
-    return reduce(merge, blocks, (0, 0.0, 0.0))
+def _moments_by_block(X: FloatArray) -> Moments:
+    """Return the moments of X, merged from blocks that fit a cache."""
+    return merge_all(
+        moments(X[i : i + BLOCK_ROWS]) for i in range(0, len(X), BLOCK_ROWS)
+    )
 
 
-def standardize(X, mean, deviation):
+def standardize(X: FloatArray, mean: FloatArray, deviation: FloatArray) -> None:
     """Standardise the first columns of X in place: (X - mean) / deviation."""
     mean, deviation = mean.astype(X.dtype), deviation.astype(X.dtype)
     for i in range(0, len(X), BLOCK_ROWS):

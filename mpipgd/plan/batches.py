@@ -12,9 +12,10 @@ from ..data.matrix import slice_rows
 from ..objectives.kernel_arguments import SyncSgdSteps
 
 if TYPE_CHECKING:
-    from ..array_types import FloatArray, IntArray
+    from ..array_types import Array, FloatArray, IntArray
     from ..comm.base import SharedMemoryRound
-    from ..data.load import SplitRows
+    from ..data.base import Split
+    from ..data.matrix import Matrix
     from ..objectives.base import CompiledObjective, Objective
     from .base import OnReady, Plan, SgdKernel
 
@@ -36,7 +37,7 @@ class Batches:
         self,
         objective: Objective,
         plan: Plan,
-        rows: SplitRows,
+        rows: Split,
         workers: Sequence[int],
         *,
         out: FloatArray | None = None,
@@ -63,7 +64,7 @@ class Batches:
             order -= self.rows.first
         self._contiguous = [self._contiguous_rows(order) for order in self.order]
 
-    def _contiguous_rows(self, order: IntArray) -> tuple[FloatArray, FloatArray] | None:
+    def _contiguous_rows(self, order: IntArray) -> tuple[Matrix, Array] | None:
         """Return X and y of a worker's rows where one step takes them in order."""
         first, end = (order[0], order[-1] + 1) if len(order) else (0, 0)
         if self.plan.steps > 1 or end - first != len(order):

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import Future
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from ..data.out_of_core import row_bytes
 from .block_shuffle import BlockShuffle
 
 if TYPE_CHECKING:
-    from ..array_types import FloatArray, IntArray
-    from ..data.matrix import Matrix
+    from ..array_types import Array, FloatArray, IntArray
+    from ..data.matrix import MappedRows, Matrix
     from ..data.out_of_core import StreamedRows
     from ..objectives.base import Objective
     from ..reporting.timing import Clock
@@ -30,8 +30,8 @@ class _Loaded(NamedTuple):
 
     epoch: int
     number: int
-    X: Matrix
-    y: FloatArray
+    X: Matrix | MappedRows
+    y: Array
     order: IntArray | None
 
 
@@ -41,7 +41,7 @@ class _Pending(NamedTuple):
     epoch: int
     number: int
     memory: int
-    rows: Future[tuple[Matrix, FloatArray]]
+    rows: Future[tuple[Matrix | MappedRows, Array]]
 
 
 class StreamedBatches:
@@ -186,7 +186,7 @@ class StreamedBatches:
             offsets = self.offsets[i][s : t + 1] - buffer.first
             kernel(
                 w,
-                loaded.X,
+                cast("Matrix", loaded.X),  # mapped rows have no order
                 loaded.y,
                 loaded.order,
                 offsets,

@@ -44,6 +44,10 @@ class Clock:
         """Go on from the exchanges that a checkpoint remembers."""
         self.exchange, self.bytes_sent = exchange, bytes_sent
 
+    def count_load(self, seconds):
+        """Count seconds of reading before the training."""
+        self.read += seconds
+
     def count_read_wait(self, began):
         """Count the time since then, in which the rows of a pile had to come."""
         ended = perf_counter()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from ..comm.allreduce import SharedMemoryAllreduce, make_allreduce
 from ..comm.reduce_scatter import PostedNorms
-from ..data.load import SplitRows
 from ..data.matrix import Csr
 from ..data.out_of_core import StreamedRows
 from ..errors import UsageError
@@ -30,13 +29,12 @@ if TYPE_CHECKING:
     from ..comm.base import Allreduce
     from ..comm.topology import Grid
     from ..config.options import TrainConfig
+    from ..data.base import Split
     from ..objectives.base import CompiledObjective, Objective
     from ..plan.base import Plan
     from ..reporting.timing import Clock
     from ..transforms.base import Transform
     from .base import Stepper
-
-Rows: TypeAlias = SplitRows | StreamedRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +71,7 @@ def build_training(
     grid: Grid,
     plan: Plan,
     objective: Objective,
-    rows: Rows,
+    rows: Split,
     clock: Clock,
     *,
     fuse_steps: bool = True,
@@ -146,7 +144,7 @@ def _choose_stepper(
     grid: Grid,
     plan: Plan,
     objective: Objective,
-    rows: Rows,
+    rows: Split,
     clock: Clock,
     *,
     fusible: bool,
@@ -214,7 +212,7 @@ def build_full_batch(
     grid: Grid,
     plan: Plan,
     objective: Objective,
-    rows: Rows,
+    rows: Split,
     clock: Clock,
     weights: FloatArray,
 ) -> TrainingComponents:

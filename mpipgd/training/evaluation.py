@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..comm.reduction_tree import tree_allreduce_objects
 from ..data.matrix import slice_rows
-from ..data.standardize import merge as merge_moments
-from ..data.standardize import moments
+from ..data.standardize import merge, merge_all, moments
 from ..errors import UsageError, check_finite
 from ..objectives.sweep import LinearSweep
 from ..reporting.timing import min_mean_max
@@ -22,10 +20,10 @@ if TYPE_CHECKING:
 
     from ..array_types import FloatArray
     from ..comm.topology import Grid
+    from ..data.base import Split
     from ..data.matrix import Matrix
     from ..objectives.base import Objective
     from ..transforms.base import State
-    from .build import Rows
     from .callbacks import RunContext
 
 EVALUATION_ROWS = 4096  # evaluated at once
@@ -191,7 +189,9 @@ class Evaluation(NamedTuple):
         return self.loss_sum / self.rows
 
 
-def evaluate(grid: Grid, objective: Objective, rows: Rows, w: FloatArray) -> Evaluation:
+def evaluate(
+    grid: Grid, objective: Objective, rows: Split, w: FloatArray
+) -> Evaluation:
     """Evaluate the model over a split of the data; collective."""
 
     def of_worker(
@@ -215,7 +215,7 @@ def evaluate(grid: Grid, objective: Objective, rows: Rows, w: FloatArray) -> Eva
 
 
 def select_best(
-    record: dict[str, Any], configs: Sequence[dict[str, float]]
+    record: dict[str, Any], configs: Sequence[Mapping[str, float]]
 ) -> dict[str, Any]:
     """Return the record of the best configuration of a sweep, with all in "many".
 
@@ -224,7 +224,7 @@ def select_best(
     """
     columns = {key: value for key, value in record.items() if value is not None}
     results = [
-        config | {key: float(column[k]) for key, column in columns.items()}
+        dict(config) | {key: float(column[k]) for key, column in columns.items()}
         for k, config in enumerate(configs)
     ]
     order = [
@@ -236,11 +236,11 @@ def select_best(
     return record | best_result | {"many": results, "best": best}
 
 
-def _total_sum_of_squares(grid: Grid, rows: Rows) -> float:
+def _total_sum_of_squares(grid: Grid, rows: Split) -> float:
     """Return Σ(y-ȳ)² over the rows of all workers; collective."""
-    none = (0, np.zeros(1), np.zeros(1))
     local = [
-        reduce(merge_moments, [moments(y[:, None]) for _, y in rows.blocks(i)], none)
+        merge_all(moments(y[:, None]) for _, y in rows.blocks(i))
         for i in range(grid.n_local_workers)
     ]
-    return float(tree_allreduce_objects(grid, local, merge_moments)[2][0])
+    squares = tree_allreduce_objects(grid, local, merge).squares
+    return float(np.asarray(squares)[0])

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from ..array_types import FloatArray
     from ..comm.base import Allreduce
     from ..config.options import TrainConfig
+    from ..data.base import Split
     from ..objectives.base import Objective
     from ..plan.base import Plan
-    from .build import Rows
 
 
 def expect_smooth(options: TrainConfig, objective: Objective) -> None:
@@ -49,7 +49,7 @@ class LbfgsStepper:
     full_batch = True
 
     def __init__(
-        self, objective: Objective, rows: Rows, plan: Plan, allreduce: Allreduce
+        self, objective: Objective, rows: Split, plan: Plan, allreduce: Allreduce
     ) -> None:
         self.objective, self.rows, self.plan = objective, rows, plan
         function = full_objective(objective, rows, plan.rows, allreduce)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from ..array_types import FloatArray
     from ..comm.base import Allreduce
     from ..config.options import TrainConfig
+    from ..data.base import Split
     from ..objectives.base import CompiledObjective, Objective
     from ..plan.base import GradientBatches
     from ..stores.base import Store
     from ..transforms.base import Transform
     from ..transforms.schedules import Schedule
-    from .build import Rows
 
 
 def can_fuse_sync(
@@ -30,7 +30,7 @@ def can_fuse_sync(
     batches: GradientBatches,
     objective: Objective,
     allreduce: Allreduce,
-    rows: Rows,
+    rows: Split,
 ) -> bool:
     """Whether this rank can take synchronous plain-SGD steps in one compiled call.
 
@@ -63,7 +63,7 @@ class FusedSyncStepper(GenericStepper):
         transform: Transform,
         store: Store,
         objective: CompiledObjective,
-        rows: Rows,
+        rows: Split,
         *,
         schedule: Schedule,
         allreduce: SharedMemoryAllreduce,

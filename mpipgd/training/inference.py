@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import h5py
 import numpy as np
@@ -15,10 +15,10 @@ from ..comm import mpi
 from ..comm.even_partition import even_partition
 from ..config import toml
 from ..config.options import TrainConfig
-from ..data.hdf5.header import PARTS, TEXT, Header, read_header
+from ..data.hdf5.header import SPLITS, TEXT, Header, read_header
 from ..data.hdf5.source import Source, open_data
 from ..data.load import read_rows
-from ..data.standardize import standardize
+from ..data.standardize import Scaling, standardize
 from ..errors import CheckpointError, DataError, UsageError
 from ..objectives import build_objective
 from ..objectives.weights import views
@@ -38,14 +38,13 @@ BLOCK_ROWS = 65536  # predicted at once, by all ranks together
 class Model:
     """Weights (size,) of an objective, and the scaling of its features.
 
-    scaling: the (mean, deviation), each (n_features,), of standardised features, or
-    None.
+    scaling: that of standardised features, or None.
     """
 
     header: Header
     objective: Objective
     weights: FloatArray
-    scaling: tuple[FloatArray, FloatArray] | None
+    scaling: Scaling | None
 
     def write(self, path: Path, text: str) -> None:
         """Write model.h5: named weights, scaling, the data's header, the options."""
@@ -67,7 +66,7 @@ class Model:
         """Return X and y of raw rows lo … hi-1, X standardised as in training."""
         X, y = read_rows(source, split, lo, hi, self.objective)
         if self.scaling:
-            standardize(X, *self.scaling)
+            standardize(cast("FloatArray", X), *self.scaling)  # sparse has none
         return X, y
 
 
@@ -92,7 +91,7 @@ def read(folder: str) -> Model:
             scaling = None
             if "scaling" in file:
                 mean, deviation = file["scaling/mean"], file["scaling/deviation"]
-                scaling = mean[...], deviation[...]
+                scaling = Scaling(mean[...], deviation[...])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: no finished run's model: {error}") from error
     return Model(header, objective, weights, scaling)
@@ -142,7 +141,7 @@ def evaluate(
         raise UsageError(
             f"{data} has the classes {classes}, the model has {expected}", agreed=True
         )
-    splits = [split for split in PARTS if source.rows[split]]
+    splits = [split for split in SPLITS if source.rows[split]]
     return {split: _evaluate(model, source, split, comm) for split in splits}
 
 
@@ -178,7 +177,7 @@ def predict(
     outputs or probabilities.
     """
     model, source = open_model_and_data(folder, data, comm=comm, x=x, y=y)
-    splits = {split: source.rows[split] for split in PARTS if source.rows[split]}
+    splits = {split: source.rows[split] for split in SPLITS if source.rows[split]}
     open_writer = mpi.root_else(comm, PredictionWriter, NullPredictionWriter)
     with open_writer(out, model.header.classes, splits) as writer:
         for split in splits:

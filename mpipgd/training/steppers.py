@@ -8,12 +8,12 @@ import numpy as np
 
 if TYPE_CHECKING:
     from ..array_types import FloatArray
+    from ..data.base import Split
     from ..objectives.base import Objective
     from ..plan.base import GradientBatches, SgdKernel
     from ..stores.base import Store
     from ..transforms.base import Transform
     from ..transforms.schedules import Schedule
-    from .build import Rows
 
 
 class GenericStepper:
@@ -33,7 +33,7 @@ class GenericStepper:
         transform: Transform,
         store: Store,
         objective: Objective,
-        rows: Rows,
+        rows: Split,
     ) -> None:
         self.batches, self.transform, self.store = batches, transform, store
         self.objective, self.rows = objective, rows
@@ -66,7 +66,7 @@ class FusedLocalStepper(GenericStepper):
         transform: Transform,
         store: Store,
         objective: Objective,
-        rows: Rows,
+        rows: Split,
         *,
         schedule: Schedule,
         kernel: SgdKernel,
@@ -88,7 +88,7 @@ class FusedLocalStepper(GenericStepper):
 _NO_ROWS = np.empty(0, np.int64)
 
 
-def warm_up_gradients(objective: Objective, rows: Rows) -> None:
+def warm_up_gradients(objective: Objective, rows: Split) -> None:
     """Compile, or load, the kernels of gradients and scores, by calls on no rows."""
     objective.warm_up(rows.X, rows.y)
     if rows.mapped_example is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pathlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..comm import mpi
@@ -80,9 +81,9 @@ def write_results(context: RunContext, summary: dict[str, Any]) -> None:
                 context.console.say(line)
 
 
-def _config_of(options: TrainConfig, setting: dict[str, float]) -> TrainConfig:
+def _config_of(options: TrainConfig, setting: Mapping[str, float]) -> TrainConfig:
     """Return the options that train one setting of a sweep by itself."""
-    changes: dict[str, Any] = setting | {"many": None}
+    changes: dict[str, Any] = dict(setting) | {"many": None}
     if "alpha" in changes:
         changes["alpha"] = (changes["alpha"],)
     return with_absolute_paths(dataclasses.replace(options, **changes))

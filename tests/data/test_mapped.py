@@ -27,8 +27,8 @@ WAYS = {
 @pytest.fixture(autouse=True)
 def small_too(monkeypatch):
     """Let small data be read so, and their blocks be many."""
-    monkeypatch.setattr(chunk_layout, "LEAST", 0)
-    monkeypatch.setattr(chunk_layout, "BLOCK", 100)
+    monkeypatch.setattr(chunk_layout, "MIN_MAPPED_BYTES", 0)
+    monkeypatch.setattr(chunk_layout, "BLOCK_BYTES", 100)
     monkeypatch.setattr(mapped, "COPY_BYTES", 300)
 
 
@@ -76,7 +76,7 @@ def test_every_flipped_bit_of_a_checked_block_is_found(tmp_path, dtype):
     X = np.random.default_rng(1).normal(size=(20, 9)).astype(dtype)
     where = kept(tmp_path / "x.h5", X, **WAYS["checksums"]).layout
     whole = (tmp_path / "x.h5").read_bytes()
-    for at in range(where.places[1], where.ends[1], 5):
+    for at in range(where.offsets[1], where.ends[1], 5):
         broken = bytearray(whole)
         broken[at] ^= 1 << at % 8
         path = tmp_path / "broken.h5"
@@ -113,8 +113,8 @@ def test_a_number_that_is_none_is_named(tmp_path, way, value):
     X[17, 2] = value
     direct = kept(tmp_path / "x.h5", X, **WAYS[way])
     with pytest.raises(DataError, match=f"X holds {value} at row 17, column 2"):
-        direct.take(3, 29)
-    direct.take(0, 14)
+        direct.fetch(3, 29)
+    direct.fetch(0, 14)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -124,13 +124,13 @@ def test_a_file_cut_short_is_refused(tmp_path, way):
     with open(path, "r+b") as file:
         file.truncate(20000)
     with pytest.raises(DataError, match="x.h5 cannot be read"):
-        direct.take(3000, 5000)
-    direct.good[:] = True  # as if it was read before
+        direct.fetch(3000, 5000)
+    direct.verified[:] = True  # as if it was read before
     with pytest.raises(DataError, match="it ends too early"):
-        direct.take(3000, 5000)
+        direct.fetch(3000, 5000)
     shorter = mapped.MappedDataset(path, "X", direct.layout)
     with pytest.raises(DataError, match="it ends too early"):
-        shorter.take(3000, 5000)
+        shorter.fetch(3000, 5000)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -24,8 +24,8 @@ LIMIT = {"memory_limit": "100KB"}
 @pytest.fixture(autouse=True)
 def small_too(monkeypatch):
     """Use rows where files are mapped though they are few."""
-    monkeypatch.setattr(chunk_layout, "LEAST", 0)
-    monkeypatch.setattr(chunk_layout, "BLOCK", 3000)
+    monkeypatch.setattr(chunk_layout, "MIN_MAPPED_BYTES", 0)
+    monkeypatch.setattr(chunk_layout, "BLOCK_BYTES", 3000)
 
 
 KINDS = {

@@ -3,9 +3,7 @@
 import numpy as np
 
 from ...errors import DataError, UsageError
-from ..hdf5.header import TASKS
-
-MOST_CLASSES = 1000  # more distinct labels look like names or measurements
+from ..hdf5.header import MAX_CLASSES, TASKS
 
 
 def encode(values, task, where, *, classes=None):
@@ -30,9 +28,9 @@ def name_classes(labels, task, where):
     task: binary, multiclass, or "classes" for whichever fits.
     """
     verify_task(task, extra=("classes",))
-    if not 2 <= len(labels) <= MOST_CLASSES:
+    if not 2 <= len(labels) <= MAX_CLASSES:
         raise DataError(
-            f"{where} has {len(labels)} distinct values, expected 2 … {MOST_CLASSES} "
+            f"{where} has {len(labels)} distinct values, expected 2 … {MAX_CLASSES} "
             "classes; --task regression takes numbers as they are"
         )
     if task == "binary" and len(labels) != 2:

@@ -1,203 +1,275 @@
-"""Rows read ahead into memory that is used again, by a thread beside the computation.
+"""Rows read ahead by a thread, while the caller computes on those read before.
 
-Dense rows that are not compressed are used, or copied, where the file is mapped. All
-others HDF5 must decode, which in this process would hold everybody up: a helper process
-does it, in shared memory.
+Uncompressed dense rows are used, or copied, from the mapped file. All others must be
+decoded by HDF5, which in this process would block the computation: a helper process
+does that, into shared memory.
 """
 
-import json
+from __future__ import annotations
+
+import copy
 import mmap
 import os
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from ...errors import DataError
-from ..matrix import MappedRows, stack, to_objective_format
-from ..standardize import standardize
+from ..matrix import Csr, MappedRows, Matrix, Segment, stack, to_objective_format
+from ..standardize import Scaling, standardize
 from . import validate
+from .decoder_process import DecodeRequest, DecoderProcess, as_matrix
+
+if TYPE_CHECKING:
+    from ...array_types import Array, FloatArray
+    from ..base import RowFormat, RowRange
+    from .mapped import MappedDataset
+    from .source import FileRange, Source
+
+
+class HeldRows(NamedTuple):
+    """Rows of a mapped dataset that are in use."""
+
+    dataset: MappedDataset
+    first: int
+    end: int
 
 
 class ReadBuffer:
-    """Memory for (rows, width) features, once it is needed.
+    """Memory for the features (rows, width) of one read, allocated when first used.
 
-    Or a turn to hold rows as they are stored: they are let go of at the next turn.
+    It also keeps account of mapped rows in use, until the next read into it.
     """
 
-    def __init__(self, rows, width, dtype):
+    def __init__(self, rows: int, width: int, dtype: DTypeLike) -> None:
         self.shape, self.dtype = (rows, width), np.dtype(dtype)
-        self.handle, self.held = None, []
+        self._X: FloatArray | None = None
+        self._descriptor: int | None = None
+        self._held: list[HeldRows] = []
 
-    @cached_property
-    def X(self):
+    @property
+    def X(self) -> FloatArray:
         """The features (rows, width)."""
-        return np.empty(self.shape, self.dtype)
+        if self._X is None:
+            self._X = np.empty(self.shape, self.dtype)
+        return self._X
 
-    def share(self):
-        """Let a helper write there, by the path that is returned."""
-        if self.handle is None:
+    def share(self) -> str:
+        """Make the memory shared, and return the path for another process to map."""
+        if self._descriptor is None:
             size = max(1, self.shape[0] * self.shape[1] * self.dtype.itemsize)
-            self.handle = os.memfd_create("mpipgd")
-            os.ftruncate(self.handle, size)
-            memory = mmap.mmap(self.handle, size)
-            self.X = matrix(memory, *self.shape, self.dtype)
-        return f"/proc/{os.getpid()}/fd/{self.handle}"
+            self._descriptor = os.memfd_create("mpipgd")
+            os.ftruncate(self._descriptor, size)
+            memory = mmap.mmap(self._descriptor, size)
+            self._X = as_matrix(memory, self.shape, self.dtype)
+        return f"/proc/{os.getpid()}/fd/{self._descriptor}"
 
-    def release(self):
-        """Let go of the rows it held."""
-        for direct, a, b in self.held:
-            direct.release(a, b)
-        self.held = []
+    def hold(self, dataset: MappedDataset, first: int, end: int) -> None:
+        """Note that rows first … end-1 of a dataset are in use."""
+        self._held.append(HeldRows(dataset, first, end))
 
-    def close(self):
+    def release(self) -> None:
+        """Release the mapped rows that were in use."""
+        for dataset, first, end in self._held:
+            dataset.release(first, end)
+        self._held = []
+
+    def close(self) -> None:
         """Give the memory back."""
         self.release()
-        if self.handle is not None:
-            os.close(self.handle)
-
-
-def matrix(memory, rows, width, dtype):
-    """Return the matrix (rows, width) that lies in some memory."""
-    return np.frombuffer(memory, dtype, rows * width).reshape(rows, width)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
 
 
 class PrefetchReader:
-    """Reads rows of a `Source`, and makes them what the objective wants."""
+    """Reads rows of a `Source` in the format of an objective, in a thread.
 
-    def __init__(self, source, objective):
-        self.source, self.objective = source, objective
-        self.scaling = None
-        self.thread = ThreadPoolExecutor(1)
-        self.helper, self.buffers = None, []
-        self.directs = {}  # (file, part) -> what maps it, or None
-        self.seen = set()  # the parts of which every row is known to be finite
+    scaling: what dense rows are standardised by, or None. verified_splits: those of
+    which all rows of this rank are known to be finite.
+    """
 
-    def buffer(self, rows):
-        """Return a `Buffer` for so many rows."""
+    def __init__(
+        self,
+        source: Source,
+        objective: RowFormat,
+        *,
+        scaling: Scaling | None = None,
+        verified_splits: Iterable[str] = (),
+    ) -> None:
+        self.source, self.objective, self.scaling = source, objective, scaling
+        self._verified_splits = frozenset(verified_splits)
+        self._thread = ThreadPoolExecutor(1)
+        self._decoder = DecoderProcess()
+        self._buffers: list[ReadBuffer] = []
+        self._mapped: dict[tuple[int, str], MappedDataset | None] = {}
+
+    def with_scaling(
+        self, scaling: Scaling, *, verified_splits: Iterable[str]
+    ) -> PrefetchReader:
+        """Return a reader that standardises, and shares all else with this one.
+
+        Closing either closes both.
+        """
+        reader = copy.copy(self)
+        reader.scaling = scaling
+        reader._verified_splits = frozenset(verified_splits)
+        return reader
+
+    def buffer(self, rows: int) -> ReadBuffer:
+        """Return a new buffer for so many rows."""
         width = self.source.header.n_features + self.objective.intercept
-        self.buffers.append(ReadBuffer(rows, width, self.objective.dtype))
-        return self.buffers[-1]
+        self._buffers.append(ReadBuffer(rows, width, self.objective.dtype))
+        return self._buffers[-1]
 
-    def prefetch(self, part, ranges, buffer, *, mapped=False):
+    def prefetch(
+        self,
+        split: str,
+        ranges: Sequence[RowRange],
+        buffer: ReadBuffer,
+        *,
+        mapped: bool = False,
+    ) -> Future[tuple[Matrix | MappedRows, Array]]:
         """Return the future (X, y) of the rows in some ranges, in that order.
 
-        With `mapped`, X is `Stored` where files and objective allow that.
+        X is valid until the next read into `buffer`. With `mapped` it is `MappedRows`
+        where files and objective allow that. The future raises DataError.
         """
-        return self.thread.submit(self._read, part, ranges, buffer, mapped)
+        return self._thread.submit(self._read, split, ranges, buffer, mapped)
 
-    def _read(self, part, ranges, buffer, stored):
+    def empty_mapped_rows(self) -> MappedRows | None:
+        """Return `MappedRows` without a row; None if the objective takes none."""
+        if not self.objective.supports_mapped_rows:
+            return None
+        segment = Segment(np.frombuffer(b"", np.uint8), np.empty((0, 2), np.int64))
+        return MappedRows([segment], self._kernel_scaling())
+
+    def close(self) -> None:
+        """End the thread and the helper process, and give the memory back."""
+        self._thread.shutdown(cancel_futures=True)
+        self._decoder.close()
+        for buffer in self._buffers:
+            buffer.close()
+        self.source.close()
+
+    def _read(
+        self, split: str, ranges: Sequence[RowRange], buffer: ReadBuffer, mapped: bool
+    ) -> tuple[Matrix | MappedRows, Array]:
         buffer.release()
         if self.source.header.sparse:
-            return self._sparse(part, ranges)
-        spans = [
-            span[:3] for each in ranges for span in self.source.overlaps(part, *each)
+            return self._read_sparse(split, ranges)
+        pieces = [
+            piece for lo, hi in ranges for piece in self.source.overlaps(split, lo, hi)
         ]
-        able = stored and getattr(self.objective, "supports_mapped_rows", False)
-        able = able and all(self._direct(file, part) for file, _, _ in spans)
-        read = self._stored if able else self._dense
-        X, targets = read(part, spans, buffer)
-        none = np.empty(0, self.source.header.y_dtype)
-        return X, self.objective.targets(np.concatenate([none, *targets]))
+        X: Matrix | MappedRows
+        if (
+            mapped
+            and self.objective.supports_mapped_rows
+            and all(self._mapped_dataset(piece.file, split) for piece in pieces)
+        ):
+            X, targets = self._map_rows(split, pieces, buffer)
+        else:
+            X, targets = self._copy_rows(split, pieces, buffer)
+        no_rows = np.empty(0, self.source.header.y_dtype)
+        return X, self.objective.targets(np.concatenate([no_rows, *targets]))
 
-    def _direct(self, file, part):
-        """Return the `Direct` that maps a file, or None where only HDF5 can read it."""
-        if (file, part) not in self.directs:
-            found = self.source.open(file).direct(part)
-            same = found and found.layout.dtype == self.objective.dtype
-            self.directs[file, part] = found if same else None
-        return self.directs[file, part]
-
-    def _stored(self, part, spans, buffer):
-        """Return rows where they lie, and their y file by file."""
-        segments, targets = [], []
-        for file, a, b in spans:
-            direct = self._direct(file, part)
-            buffer.held.append((direct, a, b))
-            segments.append(direct.take(a, b))
-            targets.append(self._targets(file, part, a, b))
-        return MappedRows(segments, self.scaling or self._no_scaling()), targets
-
-    def _no_scaling(self):
-        d, dtype = self.source.header.n_features, self.objective.dtype
-        return np.zeros(d, dtype), np.ones(d, dtype)
-
-    def nothing_stored(self):
-        """Return no rows as they would be stored, or None where they never are."""
-        if not getattr(self.objective, "supports_mapped_rows", False):
-            return None
-        segment = np.frombuffer(b"", np.uint8), np.empty((0, 2), np.int64)
-        return MappedRows([segment], self._no_scaling())
-
-    def _dense(self, part, spans, buffer):
-        """Return rows that are brought into the buffer, and their y file by file."""
-        at, targets, width = 0, [], self.source.header.n_features
-        if not all(self._direct(file, part) for file, _, _ in spans):
-            buffer.share()
-        for file, a, b in spans:
-            X, direct = buffer.X[at : at + b - a], self._direct(file, part)
-            if direct:
-                direct.read(a, b, X, self.scaling)
-            else:
-                self._help(file, part, (a, b), (buffer, at))
-                self._verify(file, part, 0, X[:, :width], a)
-                if self.scaling:
-                    standardize(X, *self.scaling)
-            targets.append(self._targets(file, part, a, b))
-            at += b - a
-        return buffer.X[:at, : width + self.objective.intercept], targets
-
-    def _targets(self, file, part, a, b):
-        y = self.source.targets(self.source.open(file), part, a, b)
-        self._verify(file, part, 1, y, a)
-        return y
-
-    def _verify(self, file, part, which, values, first):
-        """Raise DataError where X (0) or y (1) holds what is no number."""
-        if part not in self.seen:
-            shard = self.source.open(file)
-            name = f"{shard.path}: {shard.names[part][which]}"
-            validate.verify_finite(values, first, name)
-
-    def _sparse(self, part, ranges):
-        blocks, targets = zip(*(self.source.read(part, *span) for span in ranges))
+    def _read_sparse(self, split: str, ranges: Sequence[RowRange]) -> tuple[Csr, Array]:
+        blocks, targets = [], []
+        for lo, hi in ranges:
+            X, y = self.source.read(split, lo, hi)
+            assert isinstance(X, Csr)
+            blocks.append(X)
+            targets.append(y)
         header = self.source.header
         X = to_objective_format(
             stack(blocks, header.n_features, header.dtype), self.objective
         )
         return X, self.objective.targets(np.concatenate(targets))
 
-    def _help(self, file, part, span, place):
-        """Let the helper read rows of a file into a buffer from a row on."""
-        buffer, at = place
-        shard = self.source.open(file)
-        if self.helper is None:
-            self.helper = start_helper()
-        shape = (*buffer.shape, buffer.dtype.str)
-        request = buffer.share(), shape, str(shard.path), shard.names, part, span, at
-        print(json.dumps(request), file=self.helper.stdin, flush=True)
-        answer = self.helper.stdout.readline()
-        if not answer:
-            raise DataError(f"{shard.path}: the process that reads it ended")
-        if refusal := json.loads(answer):
-            raise DataError(refusal)
+    def _map_rows(
+        self, split: str, pieces: Sequence[FileRange], buffer: ReadBuffer
+    ) -> tuple[MappedRows, list[Array]]:
+        """Return the rows in their mapped files, and the y of each piece."""
+        segments, targets = [], []
+        for piece in pieces:
+            dataset = self._mapped_dataset(piece.file, split)
+            assert dataset is not None
+            buffer.hold(dataset, piece.first, piece.end)
+            segments.append(dataset.fetch(piece.first, piece.end))
+            targets.append(self._targets(split, piece))
+        return MappedRows(segments, self._kernel_scaling()), targets
 
-    def close(self):
-        """End the thread and the helper, and give the memory back."""
-        self.thread.shutdown(cancel_futures=True)
-        if self.helper:
-            self.helper.stdin.close()
-            self.helper.wait()
-        for buffer in self.buffers:
-            buffer.close()
-        self.source.close()
+    def _copy_rows(
+        self, split: str, pieces: Sequence[FileRange], buffer: ReadBuffer
+    ) -> tuple[FloatArray, list[Array]]:
+        """Copy the rows to the buffer; return them and the y of each piece."""
+        width = self.source.header.n_features
+        if not all(self._mapped_dataset(piece.file, split) for piece in pieces):
+            buffer.share()
+        position, targets = 0, []
+        for piece in pieces:
+            end = position + piece.end - piece.first
+            X = buffer.X[position:end]
+            if dataset := self._mapped_dataset(piece.file, split):
+                dataset.read(piece.first, piece.end, X, self.scaling)
+            else:
+                self._decode(split, piece, buffer, position)
+                name = self.source.names[split].X
+                self._verify_finite(split, piece, name, X[:, :width])
+                if self.scaling:
+                    standardize(X, *self.scaling)
+            targets.append(self._targets(split, piece))
+            position = end
+        return buffer.X[:position, : width + self.objective.intercept], targets
 
+    def _mapped_dataset(self, file: int, split: str) -> MappedDataset | None:
+        """Return the mapped X of a file, or None where only HDF5 can read it."""
+        if (file, split) not in self._mapped:
+            dataset = self.source.open(file).mapped(split)
+            if dataset and dataset.layout.dtype != self.objective.dtype:
+                dataset = None
+            self._mapped[file, split] = dataset
+        return self._mapped[file, split]
 
-def start_helper():
-    """Start the process that decodes; it must not take itself for a rank."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "OMPI_"))}
-    command = [sys.executable, "-m", "mpipgd.data.hdf5.decoder_process"]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=env, text=True)
+    def _decode(
+        self, split: str, piece: FileRange, buffer: ReadBuffer, position: int
+    ) -> None:
+        """Let the helper process read rows into the buffer, from `position` on."""
+        shard = self.source.open(piece.file)
+        request = DecodeRequest(
+            memory=buffer.share(),
+            shape=buffer.shape,
+            dtype=buffer.dtype.str,
+            file=str(shard.path),
+            names=shard.names,
+            split=split,
+            first=piece.first,
+            end=piece.end,
+            position=position,
+        )
+        self._decoder.decode(request)
+
+    def _targets(self, split: str, piece: FileRange) -> Array:
+        shard = self.source.open(piece.file)
+        y = self.source.targets(shard, split, piece.first, piece.end)
+        self._verify_finite(split, piece, self.source.names[split].y, y)
+        return y
+
+    def _verify_finite(
+        self, split: str, piece: FileRange, name: str, values: Array
+    ) -> None:
+        """Raise DataError for a NaN or infinity in rows of the dataset `name`."""
+        if split not in self._verified_splits:
+            where = f"{self.source.files[piece.file]}: {name}"
+            validate.verify_finite(values, piece.first, where)
+
+    def _kernel_scaling(self) -> tuple[FloatArray, FloatArray]:
+        """Return (mean, deviation) as a plain tuple, the type kernels are compiled for.
+
+        (0, 1) where rows are not standardised.
+        """
+        if self.scaling:
+            return self.scaling.mean, self.scaling.deviation
+        d, dtype = self.source.header.n_features, self.objective.dtype
+        return np.zeros(d, dtype), np.ones(d, dtype)

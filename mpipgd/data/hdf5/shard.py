@@ -1,187 +1,241 @@
 """One open data file: verified when opened, and again in every block that is read."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 import numpy as np
+from numpy.typing import DTypeLike
 
+from ...array_types import Array, FloatArray
 from ...errors import DataError
-from ..create.targets import MOST_CLASSES
 from ..matrix import Csr
 from . import validate
-from .chunk_layout import chunk_layout
-from .header import FORMAT, PARTS, Header, attribute, read_header, verify_header
+from .chunk_layout import ChunkLayout, chunk_layout
+from .header import (
+    FORMAT,
+    MAX_CLASSES,
+    SPLITS,
+    Header,
+    attribute,
+    read_header,
+    verify_header,
+)
+from .validate import DatasetNames
 
-NAMES = {part: (f"{part}/X", f"{part}/y") for part in PARTS}
+if TYPE_CHECKING:
+    from .mapped import MappedDataset
+
+NAMES = {split: DatasetNames(f"{split}/X", f"{split}/y") for split in SPLITS}
+MAX_LISTED = 8  # datasets that an error message lists
+LABEL_ROWS = 1 << 20  # read at once to find the distinct labels
 
 
-def external_names(x, y):
-    """Return the names of both parts in a file that mpipgd did not make.
+class SplitDatasets(NamedTuple):
+    """X, a dataset (n, d) or the group of a sparse one, and y (n,) of a split."""
 
-    Its test part, if any, lies in the group /test under the same last names.
+    X: validate.Features
+    y: h5py.Dataset
+
+
+class MatrixKind(NamedTuple):
+    """Columns of X, the dtype to read it as, and whether it is sparse."""
+
+    width: int
+    dtype: str
+    sparse: bool
+
+
+def external_names(x: str, y: str) -> dict[str, DatasetNames]:
+    """Return the names of both splits in a file that mpipgd did not make.
+
+    Its test split, if any, is in the group /test under the same last names.
     """
-    x, y = x.strip("/"), y.strip("/")
-    names = {"train": (x, y)}
-    if not x.startswith("test/"):
-        names["test"] = tuple(f"test/{name.rsplit('/', 1)[-1]}" for name in (x, y))
+    names = {"train": DatasetNames(x.strip("/"), y.strip("/"))}
+    if not names["train"].X.startswith("test/"):
+        last = (name.rsplit("/", 1)[-1] for name in names["train"])
+        names["test"] = DatasetNames(*(f"test/{name}" for name in last))
     return names
 
 
 class Shard:
-    """The datasets of one file; `names` is {part: (name of X, name of y)}."""
+    """The datasets of one file; `names` says where X and y of each split are.
 
-    def __init__(self, path, names):
-        self.path, self.names = path, names
+    `datasets` holds those of the splits that the file has, `rows` their numbers of
+    rows, 0 for the others. Raises DataError for a file that cannot be trusted.
+    """
+
+    def __init__(self, path: Path, names: Mapping[str, DatasetNames]) -> None:
+        self.path, self.names = path, dict(names)
         self.file = validate.open_file(path)
+        self.datasets: dict[str, SplitDatasets] = {}
+        self.rows = dict.fromkeys(SPLITS, 0)
         try:
             with validate.checked_structure(path):
-                found = {part: self._pair(*names[part]) for part in names}
-                self.parts = {part: pair for part, pair in found.items() if pair}
-                self.rows = dict.fromkeys(PARTS, 0)
-                for part, (X, y) in self.parts.items():
-                    self.rows[part] = validate.verify_pair(X, y, names[part], path)
+                for split in names:
+                    if pair := self._open_pair(names[split]):
+                        self.datasets[split] = pair
+                for split, (X, y) in self.datasets.items():
+                    n = validate.verify_lengths(X, y, names[split], path)
+                    self.rows[split] = n
         except BaseException:
             self.file.close()
             raise
-        self._directs = {}
+        self._mapped: dict[str, MappedDataset | None] = {}
 
-    def direct(self, part):
-        """Return the `Direct` that maps a part's X, or None where HDF5 must read it."""
-        if part not in self._directs:
-            X, name = self.parts.get(part, (None,))[0], self.names[part][0]
-            found = isinstance(X, h5py.Dataset) and chunk_layout(X)
-            self._directs[part] = self._mapped(name, found) if found else None
-        return self._directs[part]
+    def mapped(self, split: str) -> MappedDataset | None:
+        """Return the mapped X of a split, or None where HDF5 must read it."""
+        if split not in self._mapped:
+            layout = None
+            if split in self.datasets:
+                X = self.datasets[split].X
+                layout = chunk_layout(X) if isinstance(X, h5py.Dataset) else None
+            self._mapped[split] = self._map(split, layout) if layout else None
+        return self._mapped[split]
 
-    def _mapped(self, name, found):
-        from .mapped import MappedDataset  # it takes its time, as numba does
+    def _map(self, split: str, layout: ChunkLayout) -> MappedDataset:
+        from .mapped import MappedDataset  # loads numba, which takes a while
 
-        return MappedDataset(self.path, name, found)
+        return MappedDataset(self.path, self.names[split].X, layout)
 
-    def close(self):
+    def close(self) -> None:
         """Close the file."""
         self.file.close()
 
-    def _pair(self, name_x, name_y):
-        """Return the verified (X, y) of a part, or None where it is absent."""
-        X, y = (
-            validate.open_hard_link(self.file, name, self.path)
-            for name in (name_x, name_y)
-        )
+    def _open_pair(self, names: DatasetNames) -> SplitDatasets | None:
+        """Return the verified X and y of a split, or None where it is absent."""
+        X, y = (validate.open_hard_link(self.file, name, self.path) for name in names)
         if X is None and y is None:
             return None
-        for name, found in ((name_x, X), (name_y, y)):
-            if found is None:
-                raise DataError(f"{self.path} has no {name}{self._known()}")
+        if X is None or y is None:
+            absent = names.X if X is None else names.y
+            raise DataError(f"{self.path} has no {absent}{self._list_datasets()}")
         if isinstance(X, h5py.Group):
-            validate.verify_sparse(X, name_x, self.path)
+            validate.verify_sparse(X, names.X, self.path)
         else:
-            validate.verify_dataset(X, name_x, self.path, ndim=2, kinds="fiub")
-        validate.verify_dataset(y, name_y, self.path, ndim=1, kinds="fiub")
-        return X, y
+            validate.verify_dataset(X, names.X, self.path, ndim=2, kinds="fiub")
+        validate.verify_dataset(y, names.y, self.path, ndim=1, kinds="fiub")
+        return SplitDatasets(X, y)
 
-    def _known(self):
-        found = []
-        self.file.visititems(
-            lambda name, node: (
-                found.append(f"{name} {node.shape}")
-                if isinstance(node, h5py.Dataset) and len(found) < 8
-                else None
-            )
-        )
-        return f"; it holds {', '.join(found) or 'no datasets'}"
+    def _list_datasets(self) -> str:
+        """Return the end of a message: what the file holds instead."""
+        texts: list[str] = []
 
-    def width(self, default):
-        """Return the number of columns of X, or the default where there is no row."""
-        return next((_matrix_kind(X)[0] for X, _ in self.parts.values()), default)
+        def visit(name: str, node: h5py.Group | h5py.Dataset) -> None:
+            if isinstance(node, h5py.Dataset) and len(texts) < MAX_LISTED:
+                texts.append(f"{name} {node.shape}")
 
-    def header(self, *, foreign):
-        """Return what the file says about itself; of a foreign file, what it shows."""
+        self.file.visititems(visit)
+        return f"; it holds {', '.join(texts) or 'no datasets'}"
+
+    def width(self, default: int) -> int:
+        """Return the number of columns of X, or the default where there is no X."""
+        return next((_matrix_kind(X).width for X, _ in self.datasets.values()), default)
+
+    def header(self, *, foreign: bool) -> Header:
+        """Return the header; that of a foreign file is derived from its datasets."""
         own = attribute(self.file, "format", self.path, default=None) == FORMAT
         if not (foreign or own):
             raise DataError(
                 f'{self.path} lacks the root attribute format="mpipgd": name its '
-                f"datasets with --x PATH and --y PATH{self._known()}"
+                f"datasets with --x PATH and --y PATH{self._list_datasets()}"
             )
-        if foreign and "train" not in self.parts:
-            name = self.names["train"][0]
-            raise DataError(f"{self.path} has no {name}{self._known()}")
-        forms = {part: _matrix_kind(X) for part, (X, _) in self.parts.items()}
-        width, dtype, sparse = next(iter(forms.values()), (0, "float64", False))
-        if len(set(forms.values())) > 1:
+        if foreign and "train" not in self.datasets:
+            name = self.names["train"].X
+            raise DataError(f"{self.path} has no {name}{self._list_datasets()}")
+        kinds = {split: _matrix_kind(X) for split, (X, _) in self.datasets.items()}
+        width, dtype, sparse = next(iter(kinds.values()), (0, "float64", False))
+        if len(set(kinds.values())) > 1:
+            plain = {split: tuple(kind) for split, kind in kinds.items()}
             raise DataError(
                 f"{self.path}: train and test disagree in (columns, dtype, sparse): "
-                f"{forms}"
+                f"{plain}"
             )
         if foreign:
             return self._derived(width, dtype, sparse)
         header = read_header(self.file, self.path, dtype=dtype, sparse=sparse)
-        if self.parts and width != header.n_features:
+        if self.datasets and width != header.n_features:
             raise DataError(
                 f"{self.path}: X has {width} columns, n_features is {header.n_features}"
             )
         return header
 
-    def _derived(self, width, dtype, sparse):
+    def _derived(self, width: int, dtype: str, sparse: bool) -> Header:
         """Return the header of a foreign file: whole-number labels are classes."""
+        common: dict[str, Any]
         common = {"dtype": dtype, "sparse": sparse, "source": self.path.name}
-        if any(y.dtype.kind == "f" for _, y in self.parts.values()):
+        if any(y.dtype.kind == "f" for _, y in self.datasets.values()):
             return Header("regression", width, **common)
-        labels = sorted(set().union(*(self._labels(part) for part in self.parts)))
+        labels = sorted(set[int]().union(*map(self._labels, self.datasets)))
         task = "binary" if len(labels) == 2 else "multiclass"
         header = Header(task, width, classes=tuple(labels), **common)
         verify_header(header, self.path)
         return header
 
-    def _labels(self, part):
-        y, name, labels = self.parts[part][1], self.names[part][1], set()
-        for lo in range(0, len(y), 1 << 20):
-            with self._damage(name, y, lo, min(len(y), lo + (1 << 20))):
-                labels.update(np.unique(y[lo : lo + (1 << 20)]).tolist())
-            if len(labels) > MOST_CLASSES:
+    def _labels(self, split: str) -> set[int]:
+        """Return the distinct labels of a split."""
+        y, name, labels = self.datasets[split].y, self.names[split].y, set[int]()
+        for lo in range(0, len(y), LABEL_ROWS):
+            hi = min(len(y), lo + LABEL_ROWS)
+            with self._explain_failure(name, y, lo, hi):
+                labels.update(np.unique(y[lo:hi]).tolist())
+            if len(labels) > MAX_CLASSES:
                 raise DataError(
-                    f"{self.path}: {name} holds more than {MOST_CLASSES} distinct "
+                    f"{self.path}: {name} holds more than {MAX_CLASSES} distinct "
                     "whole numbers; store it as float for regression"
                 )
         return labels
 
-    def read_dense(self, part, a, b, out):
-        """Read rows a … b-1 of X into `out` (b-a, ≥ d); columns behind become ones."""
-        X, name = self.parts[part][0], self.names[part][0]
-        direct = self.direct(part)
-        if direct and direct.layout.dtype == out.dtype:
-            direct.read(a, b, out)
+    def read_dense(self, split: str, a: int, b: int, out: FloatArray) -> None:
+        """Read rows a … b-1 of X into `out` (b-a, ≥ d); further columns become ones.
+
+        Raises DataError where the file is damaged.
+        """
+        X, name = self.datasets[split].X, self.names[split].X
+        mapped = self.mapped(split)
+        if mapped and mapped.layout.dtype == out.dtype:
+            mapped.read(a, b, out)
             return
-        with self._damage(name, X, a, b):
+        with self._explain_failure(name, X, a, b):
             X.read_direct(out, np.s_[a:b], np.s_[: b - a, : X.shape[1]])
         out[:, X.shape[1] :] = 1
 
-    def read_csr(self, part, a, b, dtype):
-        """Return rows a … b-1 of a sparse X as Csr, its structure verified."""
-        group, name = self.parts[part][0], self.names[part][0]
-        stored, width = group["data"].shape[0], int(group.attrs["shape"][1])
+    def read_csr(self, split: str, a: int, b: int, dtype: DTypeLike) -> Csr:
+        """Return rows a … b-1 of a sparse X, its structure verified."""
+        group, name = self.datasets[split].X, self.names[split].X
+        nnz, width = group["data"].shape[0], int(group.attrs["shape"][1])
         where = f"{self.path}: {name}, rows {a} … {b - 1}"
-        indptr = self._read(group, "indptr", name, (a, b + 1)).astype(np.int64)
-        validate.verify_indptr(indptr, stored, where)
-        span = int(indptr[0]), int(indptr[-1])
-        data = self._read(group, "data", name, span).astype(dtype, copy=False)
-        indices = self._read(group, "indices", name, span)
+        indptr = self._read_array(group, "indptr", name, a, b + 1).astype(np.int64)
+        validate.verify_indptr(indptr, nnz, where)
+        lo, hi = int(indptr[0]), int(indptr[-1])
+        data = self._read_array(group, "data", name, lo, hi).astype(dtype, copy=False)
+        indices = self._read_array(group, "indices", name, lo, hi)
         validate.verify_indices(indices, width, where)
-        return Csr(data, indices.astype(np.int32), indptr - span[0], width)
+        return Csr(data, indices.astype(np.int32), indptr - lo, width)
 
-    def _read(self, group, part, name, span):
-        with self._damage(f"{name}/{part}", group[part], *span):
-            return group[part][slice(*span)]
+    def _read_array(
+        self, group: h5py.Group, array: str, name: str, lo: int, hi: int
+    ) -> Array:
+        with self._explain_failure(f"{name}/{array}", group[array], lo, hi):
+            return group[array][lo:hi]
 
-    def read_y(self, part, a, b, classes=None):
-        """Return rows a … b-1 of y; labels, where given, become class numbers."""
-        y, name = self.parts[part][1], self.names[part][1]
-        with self._damage(name, y, a, b):
-            y = y[a:b]
+    def read_y(
+        self, split: str, a: int, b: int, classes: tuple[Any, ...] | None = None
+    ) -> Array:
+        """Return rows a … b-1 of y; of `classes`, where given, the class numbers."""
+        dataset, name = self.datasets[split].y, self.names[split].y
+        with self._explain_failure(name, dataset, a, b):
+            y = dataset[a:b]
         return y if classes is None else np.searchsorted(classes, y)
 
     @contextlib.contextmanager
-    def _damage(self, name, dataset, lo, hi):
+    def _explain_failure(
+        self, name: str, dataset: h5py.Dataset, lo: int, hi: int
+    ) -> Iterator[None]:
         """Turn a failed read into a DataError that names the rows of the bad chunk."""
         try:
             yield
@@ -190,7 +244,7 @@ class Shard:
             raise validate.corruption_error(self.path, name, lo, hi) from error
 
 
-def _bad_chunk(dataset, lo, hi):
+def _bad_chunk(dataset: h5py.Dataset, lo: int, hi: int) -> tuple[int, int]:
     """Return the rows of the first chunk between lo and hi that cannot be read."""
     step = dataset.chunks[0] if dataset.chunks else hi - lo
     for start in range(lo - lo % step, hi, step):
@@ -202,9 +256,9 @@ def _bad_chunk(dataset, lo, hi):
     return lo, hi
 
 
-def _matrix_kind(X):
-    """Return (columns, dtype to read as, sparse) of X, a dataset or a sparse group."""
-    values = X["data"] if isinstance(X, h5py.Group) else X
-    width = int(X.attrs["shape"][1]) if isinstance(X, h5py.Group) else X.shape[1]
+def _matrix_kind(X: validate.Features) -> MatrixKind:
+    sparse = isinstance(X, h5py.Group)
+    values = X["data"] if sparse else X
+    width = int(X.attrs["shape"][1]) if sparse else X.shape[1]
     dtype = np.result_type(values.dtype, np.float32).newbyteorder("=")
-    return width, dtype.name, isinstance(X, h5py.Group)
+    return MatrixKind(width, dtype.name, sparse)

@@ -1,66 +1,87 @@
-"""Read data files: one HDF5 file, or many shards that look like one.
+"""Read data files: one HDF5 file, or several shards under one row numbering.
 
-No file is trusted: `scan` verifies every header and refuses what could read other
-files or exhaust memory; `Source.read` refuses damage and values that are no numbers.
+No file is trusted: `scan` verifies every header and rejects what could read other
+files or exhaust memory; `Source.read` rejects corrupt chunks, NaN and infinity.
 """
 
 import glob
 import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from ...array_types import Array, FloatArray, IntArray
 from ...comm import mpi
 from ...errors import DataError, UsageError
-from ..matrix import stack
+from ..base import RowRange
+from ..matrix import Matrix, stack
 from . import validate
-from .header import PARTS, Header, verify_agreement
+from .header import SPLITS, Header, verify_agreement
 from .shard import NAMES, Shard, external_names
 from .writer import create
 
 __all__ = ["Header", "Source", "create", "open_data", "resolve", "scan"]
 
 
-def open_data(comm, data, *, x=None, y=None, share=1.0):
-    """Return the `Source` of DATA on all ranks; collective, rank 0 alone looks.
+class FileRange(NamedTuple):
+    """Rows first … end-1 of the `file`-th file; `position` counts rows before them."""
 
-    `share`: of the training rows, the first ones, that are to be used.
+    file: int
+    first: int
+    end: int
+    position: int
+
+
+def open_data(
+    comm: mpi.Comm,
+    data: str | Path,
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    share: float = 1.0,
+) -> "Source":
+    """Return the `Source` of DATA on all ranks; collective, only rank 0 scans.
+
+    `share`: the fraction of the training rows to use, from the first on.
     """
-    source = mpi.on_root(comm, partial(scan, data, x=x, y=y))
+    source: Source = mpi.on_root(comm, partial(scan, data, x=x, y=y))
     source.rows["train"] = math.ceil(share * source.rows["train"])
     return source
 
 
-def scan(data, *, x=None, y=None):
+def scan(data: str | Path, *, x: str | None = None, y: str | None = None) -> "Source":
     """Return the `Source` of DATA: a file, a glob, or a folder of *.h5 files.
 
     x and y name the datasets in files that mpipgd did not make. Headers are verified,
-    rows are not read (but for whole-number labels y of such files). Raises DataError.
+    rows are not read (but for integer labels y of such files). Raises DataError.
     """
     if (x is None) != (y is None):
         raise UsageError("--x PATH and --y PATH go together: one of them is missing")
-    foreign = x is not None
-    names = external_names(x, y) if foreign else NAMES
+    foreign = x is not None and y is not None
+    names = external_names(x, y) if x is not None and y is not None else NAMES
     files = resolve(data)
-    headers, rows = zip(*(_look(path, names, foreign) for path in files), strict=True)
+    inspected = [_inspect(path, names, foreign) for path in files]
+    headers, rows = [h for h, _ in inspected], [counts for _, counts in inspected]
     if foreign:
         headers = _with_all_classes(headers)
     for path, header in zip(files, headers, strict=True):
-        verify_agreement(headers[0], header, (files[0], path))
-    if not any(count for each in rows for count in each.values()):
+        verify_agreement(headers[0], header, paths=(files[0], path))
+    if not any(count for counts in rows for count in counts.values()):
         raise DataError(f"{data} holds no rows")
     return Source(headers[0], files, rows, names, foreign)
 
 
-def resolve(data):
+def resolve(data: str | Path) -> list[Path]:
     """Return the files that DATA names, sorted; DataError where there are none."""
     path = Path(data)
     if path.is_dir():
         files = sorted(path.glob("*.h5"))
     elif glob.has_magic(str(data)) and not path.exists():
-        files = sorted(Path(found) for found in glob.glob(str(data)))
+        files = sorted(map(Path, glob.glob(str(data))))
     else:
         files = [path]
     if not files:
@@ -68,7 +89,10 @@ def resolve(data):
     return files
 
 
-def _look(path, names, foreign):
+def _inspect(
+    path: Path, names: Mapping[str, validate.DatasetNames], foreign: bool
+) -> tuple[Header, dict[str, int]]:
+    """Return the header of a file, and the rows of its splits."""
     shard = Shard(path, names)
     try:
         with validate.checked_structure(path):
@@ -77,9 +101,9 @@ def _look(path, names, foreign):
         shard.close()
 
 
-def _with_all_classes(headers):
-    """Let the shards of a foreign data set share the classes that any of them has."""
-    labels = sorted(set().union(*(header.classes or () for header in headers)))
+def _with_all_classes(headers: Sequence[Header]) -> list[Header]:
+    """Give all shards of a foreign data set the classes that any of them has."""
+    labels = sorted(set[int]().union(*(header.classes or () for header in headers)))
     task = "binary" if len(labels) == 2 else "multiclass"
     return [
         header
@@ -90,121 +114,142 @@ def _with_all_classes(headers):
 
 
 class Source:
-    """The rows of all files under one numbering: 0 … rows["train"]-1, and "test"."""
+    """The rows of all files under one numbering: 0 … rows["train"]-1, and "test".
 
-    def __init__(self, header, files, rows, names=NAMES, foreign=False):
+    One file is open at a time. Not for several threads at once.
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        files: Iterable[Path],
+        rows: Sequence[Mapping[str, int]],
+        names: Mapping[str, validate.DatasetNames] = NAMES,
+        foreign: bool = False,
+    ) -> None:
         self.header, self.files, self._rows = header, list(files), rows
         self.names, self._foreign = names, foreign
-        self._bounds = {
-            part: np.cumsum([0, *(each[part] for each in rows)]) for part in PARTS
+        self._bounds: dict[str, IntArray] = {
+            split: np.cumsum([0, *(counts[split] for counts in rows)])
+            for split in SPLITS
         }
-        self.rows = {part: int(ends[-1]) for part, ends in self._bounds.items()}
-        self._shard = None
+        self.rows = {split: int(ends[-1]) for split, ends in self._bounds.items()}
+        self._shard: Shard | None = None
 
-    def bounds(self, part):
-        """Return (files + 1,) row numbers: where every file begins, and the end."""
-        return self._bounds[part]
-
-    def read(self, part, lo, hi, *, out=None, finite=True):
-        """Return (X, y) of the rows lo … hi-1 of a part, over all files.
+    def read(
+        self,
+        split: str,
+        lo: int,
+        hi: int,
+        *,
+        out: FloatArray | None = None,
+        finite: bool = True,
+    ) -> tuple[Matrix, Array]:
+        """Return (X, y) of the rows lo … hi-1 of a split, over all files.
 
         X: (hi-lo, d) of the header's dtype, or Csr; `out`, (hi-lo, ≥ d) and contiguous,
-        receives X, and ones behind it. y: float64, or int64 class numbers.
+        receives X, and ones in further columns. y: float64, or int64 class numbers.
         Raises DataError for damage and, unless `finite` is False, NaN and infinity.
         """
-        width, sparse = self.header.n_features, self.header.sparse
-        if out is None and not sparse:
-            out = np.empty((hi - lo, width), self.header.dtype)
+        width, dtype = self.header.n_features, self.header.dtype
+        if out is None and not self.header.sparse:
+            out = np.empty((hi - lo, width), dtype)
         y = np.empty(hi - lo, self.header.y_dtype)
         blocks = []
-        for file, a, b, at in self.overlaps(part, lo, hi):
-            shard, rows = self.open(file), slice(at, at + b - a)
-            if sparse:
-                blocks.append(shard.read_csr(part, a, b, self.header.dtype))
+        for file, a, b, position in self.overlaps(split, lo, hi):
+            shard, rows = self.open(file), slice(position, position + b - a)
+            if self.header.sparse:
+                blocks.append(shard.read_csr(split, a, b, dtype))
+                values = blocks[-1].data
             else:
-                shard.read_dense(part, a, b, out[rows])
-            values = blocks[-1].data if sparse else out[rows, :width]
-            y[rows] = self.targets(shard, part, a, b)
+                assert out is not None
+                shard.read_dense(split, a, b, out[rows])
+                values = out[rows, :width]
+            y[rows] = self.targets(shard, split, a, b)
             if finite:
-                self._verify_finite(shard, part, a, (values, y[rows]))
-        X = stack(blocks, width, self.header.dtype) if sparse else out[:, :width]
-        return X, y
+                for name, array in zip(self.names[split], (values, y[rows])):
+                    validate.verify_finite(array, a, f"{shard.path}: {name}")
+        if self.header.sparse:
+            return stack(blocks, width, dtype), y
+        assert out is not None
+        return out[:, :width], y
 
-    def class_counts(self, part, spans):
-        """Return how many rows are of each class, (C,), in some spans of a part."""
+    def class_counts(self, split: str, ranges: Iterable[RowRange]) -> IntArray:
+        """Return (C,) how many rows are of each class in some ranges of a split."""
         counts = np.zeros(self.header.n_classes, np.int64)
-        for lo, hi in spans:
-            for file, a, b, _ in self.overlaps(part, lo, hi):
-                y = self.targets(self.open(file), part, a, b)
+        for lo, hi in ranges:
+            for file, a, b, _ in self.overlaps(split, lo, hi):
+                y = self.targets(self.open(file), split, a, b)
                 counts += np.bincount(y, minlength=len(counts))
         return counts
 
-    def verify_classes(self, comm, train_counts, test_counts):
-        """Refuse a class that only test rows have; collective.
+    def verify_classes(
+        self, comm: mpi.Comm, train_counts: IntArray, test_counts: IntArray
+    ) -> None:
+        """Raise DataError for a class that only test rows have; collective.
 
-        The counts, (C,) whole numbers, are those of this rank's own rows, as
+        The counts, (C,) integers, are those of this rank's own rows, as
         `np.bincount(y, minlength=C)` gives; each row is counted on one rank only.
         """
         counts = np.array([train_counts, test_counts], dtype=np.int64)
         train, test = comm.allreduce(counts)
-        alone = np.flatnonzero((train == 0) & (test > 0))
-        if alone.size:
-            label, count = self.header.classes[alone[0]], test[alone[0]]
+        test_only = np.flatnonzero((train == 0) & (test > 0))
+        if test_only.size:
+            assert self.header.classes is not None
+            label, count = self.header.classes[test_only[0]], test[test_only[0]]
             where = self.files[0] if len(self.files) == 1 else self.files[0].parent
             raise DataError(
                 f"{where}: class {label!r} has {count} test rows but no training row",
                 agreed=True,
             )
 
-    def close(self):
-        """Close the file that is open; the next `read` opens it again."""
+    def close(self) -> None:
+        """Close the open file; the next `read` opens it again."""
         if self._shard is not None:
             self._shard.close()
         self._shard = None
 
-    def overlaps(self, part, lo, hi):
-        """Yield (file, its rows a … b-1, their position in the block)."""
-        if not 0 <= lo <= hi <= self.rows[part]:
-            raise IndexError(f"rows {lo} … {hi} of {self.rows[part]} in {part}")
-        bounds = self._bounds[part]
+    def overlaps(self, split: str, lo: int, hi: int) -> Iterator[FileRange]:
+        """Yield the ranges of the files that make up the rows lo … hi-1 of a split."""
+        if not 0 <= lo <= hi <= self.rows[split]:
+            raise IndexError(f"rows {lo} … {hi} of {self.rows[split]} in {split}")
+        bounds = self._bounds[split]
         first = int(np.searchsorted(bounds, lo, side="right")) - 1
         for file in range(first, len(self.files)):
             a, b = max(lo, bounds[file]), min(hi, bounds[file + 1])
             if a >= hi:
                 return
             if a < b:
-                yield file, int(a - bounds[file]), int(b - bounds[file]), int(a - lo)
+                start = bounds[file]
+                yield FileRange(file, int(a - start), int(b - start), int(a - lo))
 
-    def open(self, file):
-        """Return a file opened and verified on this rank; the last one stays open."""
+    def open(self, file: int) -> Shard:
+        """Return the `file`-th file, opened and verified; the last one stays open."""
         if self._shard is None or self._shard.path != self.files[file]:
             self.close()
             shard = Shard(self.files[file], self.names)
-            same = shard.rows == self._rows[file]
-            if not same or shard.width(default=self.header.n_features) != (
-                self.header.n_features
-            ):
+            width = shard.width(default=self.header.n_features)
+            if shard.rows != self._rows[file] or width != self.header.n_features:
                 shard.close()
                 raise DataError(f"{self.files[file]} changed after it was looked at")
             self._shard = shard
         return self._shard
 
-    def entries(self):
-        """Return how many entries sparse rows have in all; 0 where they are dense."""
+    def nnz(self) -> int:
+        """Return the number of entries of all sparse rows; 0 where X is dense."""
         if not self.header.sparse:
             return 0
-        pairs = (self.open(file).parts.values() for file in range(len(self.files)))
-        return sum(X["data"].shape[0] for each in pairs for X, _ in each)
+        return sum(
+            X["data"].shape[0]
+            for file in range(len(self.files))
+            for X, _ in self.open(file).datasets.values()
+        )
 
-    def targets(self, shard, part, a, b):
+    def targets(self, shard: Shard, split: str, a: int, b: int) -> Array:
         """Return rows a … b-1 of a file's y, verified."""
         classes = self.header.classes
-        y = shard.read_y(part, a, b, classes if self._foreign else None)
+        y = shard.read_y(split, a, b, classes if self._foreign else None)
         if classes is not None:
-            where = f"{shard.path}: {self.names[part][1]}"
+            where = f"{shard.path}: {self.names[split].y}"
             validate.verify_classes(y, len(classes), a, where)
         return y
-
-    def _verify_finite(self, shard, part, first_row, values):
-        for name, each in zip(self.names[part], values, strict=True):
-            validate.verify_finite(each, first_row, f"{shard.path}: {name}")

@@ -1,12 +1,30 @@
-"""Refusals at the door: what an untrusted HDF5 file may hold, and what rows may."""
+"""Validate untrusted HDF5 files, their datasets and the rows in them.
+
+Everything here raises DataError with a message that names the file and the dataset.
+"""
 
 import contextlib
 import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import h5py
 import numpy as np
 
+from ...array_types import Array, IntArray
 from ...errors import DataError
+
+Features: TypeAlias = h5py.Dataset | h5py.Group
+"""X in a file: a dataset (n, d), or the group of a sparse one."""
+
+
+class DatasetNames(NamedTuple):
+    """The paths of X and y of a split in a file."""
+
+    X: str
+    y: str
+
 
 FILTERS = {
     h5py.h5z.FILTER_FLETCHER32: "fletcher32",
@@ -16,11 +34,12 @@ FILTERS = {
 }
 ALLOWED = ", ".join(FILTERS.values())
 COMPRESSING = {"gzip", "lzf"}
-RATIO = 1100  # deflate cannot shrink by more than 1032
+MAX_RATIO = 1100  # deflate cannot compress by more than 1032
+BLOCK_VALUES = 1 << 18  # summed at once by `verify_finite`
 
 
-def open_file(path):
-    """Open an HDF5 file to read; DataError says why it cannot be."""
+def open_file(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading; DataError says why that fails."""
     try:
         size = path.stat().st_size
         if path.is_file() and size == 0:
@@ -38,8 +57,8 @@ def open_file(path):
 
 
 @contextlib.contextmanager
-def checked_structure(path):
-    """Refuse a file whose inner structure h5py fails to follow."""
+def checked_structure(path: Path) -> Iterator[None]:
+    """Raise DataError where h5py fails to follow the structure of a file."""
     try:
         yield
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -48,24 +67,37 @@ def checked_structure(path):
         ) from error
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def open_hard_link(file, name, path):
-    """Return the object at `name`, reached by hard links only, or None."""
+def open_hard_link(
+    file: h5py.Group, name: str, path: Path
+) -> h5py.Group | h5py.Dataset | None:
+    """Return the object at `name`, reached by hard links only; None if absent."""
     node = file
-    for part in name.strip("/").split("/"):
-        if not isinstance(node, h5py.Group) or node.get(part, getlink=True) is None:
+    for key in name.strip("/").split("/"):
+        if not isinstance(node, h5py.Group) or node.get(key, getlink=True) is None:
             return None
-        if not isinstance(node.get(part, getlink=True), h5py.HardLink):
+        if not isinstance(node.get(key, getlink=True), h5py.HardLink):
             raise DataError(f"{path}: {name} is reached by a soft or external link")
-        node = node[part]
+        node = node[key]
     return node
 
 
-def verify_dataset(dataset, name, path, *, ndim, kinds="f"):
-    """Refuse a dataset that reads other files, unpacks without bound, or misfits."""
+def verify_dataset(
+    dataset: h5py.Group | h5py.Dataset,
+    name: str,
+    path: Path,
+    *,
+    ndim: int,
+    kinds: str = "f",
+) -> None:
+    """Verify that a dataset has this shape and dtype, and is safe to read.
+
+    It must not refer to other files, and not decompress to more than can be stored.
+    kinds: the allowed `dtype.kind`s.
+    """
     where = f"{path}: {name}"
     if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"{where} is not a dataset")
@@ -78,14 +110,14 @@ def verify_dataset(dataset, name, path, *, ndim, kinds="f"):
     _verify_size(dataset, where)
 
 
-def filters(dataset):
+def filters(dataset: h5py.Dataset) -> list[str]:
     """Return the names of a dataset's filters; "unknown 305" for others."""
     plist = dataset.id.get_create_plist()
     codes = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     return [FILTERS.get(code, f"unknown {code}") for code in codes]
 
 
-def _verify_size(dataset, where):
+def _verify_size(dataset: h5py.Dataset, where: str) -> None:
     used = filters(dataset)
     unknown = [name for name in used if name.startswith("unknown")]
     if unknown or sum(name in COMPRESSING for name in used) > 1:
@@ -94,7 +126,7 @@ def _verify_size(dataset, where):
     declared = math.prod(dataset.shape) * cell
     chunk = math.prod(dataset.chunks or (0,)) * cell if declared else 0
     stored = dataset.id.get_storage_size()
-    limit = stored * (RATIO if COMPRESSING & set(used) else 1)
+    limit = stored * (MAX_RATIO if COMPRESSING & set(used) else 1)
     if stored > dataset.file.id.get_filesize() or max(declared, chunk) > limit:
         raise DataError(
             f"{where} declares {declared} bytes of {dataset.shape} "
@@ -102,36 +134,38 @@ def _verify_size(dataset, where):
         )
 
 
-def corruption_error(path, name, lo, hi):
-    """Return the error that names rows lo … hi-1 as damaged."""
+def corruption_error(path: Path, name: str, lo: int, hi: int) -> DataError:
+    """Return the error which says that rows lo … hi-1 are damaged."""
     return DataError(
         f"{path}: {name} cannot be read at rows {lo} … {hi - 1}: "
         "the checksum does not match or the file is damaged"
     )
 
 
-def verify_pair(X, y, names, path):
-    """Raise DataError where X and y differ in length; X may be a sparse group."""
+def verify_lengths(
+    X: Features, y: h5py.Dataset, names: DatasetNames, path: Path
+) -> int:
+    """Return the number of rows; DataError where X and y differ in it."""
     rows = X.shape[0] if isinstance(X, h5py.Dataset) else int(X.attrs["shape"][0])
     if rows != y.shape[0]:
         raise DataError(
-            f"{path}: {names[0]} has {rows} rows but {names[1]} has {y.shape[0]}"
+            f"{path}: {names.X} has {rows} rows but {names.y} has {y.shape[0]}"
         )
-    return rows
+    return int(rows)
 
 
-def verify_sparse(group, name, path):
+def verify_sparse(group: h5py.Group, name: str, path: Path) -> tuple[int, int]:
     """Return the shape (n, d) of a CSR group after verifying its three datasets."""
-    for part, kinds in (("data", "f"), ("indices", "iu"), ("indptr", "iu")):
-        inner = open_hard_link(group, part, path)
-        if inner is None:
-            raise DataError(f"{path}: the sparse group {name} lacks {part!r}")
-        verify_dataset(inner, f"{name}/{part}", path, ndim=1, kinds=kinds)
+    for array, kinds in (("data", "f"), ("indices", "iu"), ("indptr", "iu")):
+        dataset = open_hard_link(group, array, path)
+        if dataset is None:
+            raise DataError(f"{path}: the sparse group {name} lacks {array!r}")
+        verify_dataset(dataset, f"{name}/{array}", path, ndim=1, kinds=kinds)
     shape = np.asarray(group.attrs.get("shape", ()))
     if shape.shape != (2,) or shape.dtype.kind not in "iu" or (shape < 1).any():
         raise DataError(f"{path}: the attribute shape of {name} is not (rows, columns)")
-    n, d = (int(each) for each in shape)
-    lengths = [group[part].shape[0] for part in ("data", "indices", "indptr")]
+    n, d = shape.tolist()
+    lengths = [group[array].shape[0] for array in ("data", "indices", "indptr")]
     if lengths[0] != lengths[1] or lengths[2] != n + 1:
         raise DataError(
             f"{path}: {name} has data, indices and indptr of {lengths} values, "
@@ -140,24 +174,25 @@ def verify_sparse(group, name, path):
     return n, d
 
 
-def verify_indptr(indptr, stored, where):
-    """Raise DataError unless the row starts rise within 0 … stored."""
-    if indptr[0] < 0 or indptr[-1] > stored or (np.diff(indptr) < 0).any():
-        raise DataError(f"{where}: indptr does not rise within 0 … {stored}")
+def verify_indptr(indptr: IntArray, nnz: int, where: str) -> None:
+    """Raise DataError unless the row starts rise within 0 … nnz."""
+    if indptr[0] < 0 or indptr[-1] > nnz or (np.diff(indptr) < 0).any():
+        raise DataError(f"{where}: indptr does not rise within 0 … {nnz}")
 
 
-def verify_indices(indices, width, where):
-    """Raise DataError unless all column numbers lie in 0 … width-1."""
+def verify_indices(indices: IntArray, width: int, where: str) -> None:
+    """Raise DataError unless all column numbers are in 0 … width-1."""
     if indices.size and not (0 <= indices.min() and indices.max() < width):
         raise DataError(f"{where}: a column number is outside 0 … {width - 1}")
 
 
-def verify_finite(values, first_row, where):
-    """Raise DataError that names the first NaN or infinity; values is 1-D or 2-D."""
-    step = max(1, (1 << 18) // max(1, values[:1].size))
+def verify_finite(values: Array, first_row: int, where: str) -> None:
+    """Raise DataError that names the first NaN or infinity of values (n,) or (n, d)."""
+    step = max(1, BLOCK_VALUES // max(1, values[:1].size))
     for lo in range(0, len(values), step):
         with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(values[lo : lo + step].sum()):  # twice as fast
+            # a finite sum has finite terms, and takes half the time to find out
+            if np.isfinite(values[lo : lo + step].sum()):
                 continue
         finite = np.isfinite(values[lo : lo + step])
         if not finite.all():
@@ -171,8 +206,8 @@ def verify_finite(values, first_row, where):
             )
 
 
-def verify_classes(y, n_classes, first_row, where):
-    """Raise DataError unless class numbers lie in 0 … n_classes-1."""
+def verify_classes(y: IntArray, n_classes: int, first_row: int, where: str) -> None:
+    """Raise DataError unless class numbers are in 0 … n_classes-1."""
     outside = (y < 0) | (y >= n_classes)
     if outside.any():
         row = int(np.argmax(outside))

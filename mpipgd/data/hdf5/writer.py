@@ -1,21 +1,29 @@
-"""Write one data file, whole or not at all."""
+"""Write one data file, completely or not at all."""
 
 import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+import h5py
 import numpy as np
+from numpy.typing import DTypeLike
 
-from ...atomic_file import atomic_hdf5, atomic_replace
+from ...array_types import Array
+from ...atomic_file import Sink, atomic_hdf5, atomic_replace
 from ...errors import DataError
-from ..matrix import Csr
+from ..matrix import Csr, Matrix
+from .header import Header
 
 CHUNK_BYTES = 512 << 10
 
 
 @contextlib.contextmanager
-def create(path, header, *, rows):
-    """Give a `Writer` for a new file; the file appears under `path` when complete.
+def create(
+    path: Path, header: Header, *, rows: Mapping[str, int]
+) -> Iterator["Writer"]:
+    """Yield a `Writer` for a new file; the file appears under `path` when complete.
 
-    rows: {"train": n, "test": m}; a part without rows is left out. Raises DataError
+    rows: {"train": n, "test": m}; a split without rows is left out. Raises DataError
     when the disk is full or the folder cannot be written to.
     """
     with (
@@ -29,56 +37,63 @@ def create(path, header, *, rows):
 
 
 class Writer:
-    """Takes the rows of one file; sparse rows must arrive in order."""
+    """Writes the rows of one file; sparse rows must come in order."""
 
-    def __init__(self, file, header, rows, sink):
+    def __init__(
+        self, file: h5py.File, header: Header, rows: Mapping[str, int], sink: Sink
+    ) -> None:
         self._sink = sink
-        self._sparse, self._width = header.sparse, header.n_features
-        self._left = {part: count for part, count in rows.items() if count}
+        self._missing = {split: count for split, count in rows.items() if count}
         self._file = file
-        for part, count in self._left.items():
-            group = file.create_group(part)
-            _dataset(group, "y", (count,), header.y_dtype)
-            if header.sparse:
-                self._create_csr(group, count, header.dtype)
-            else:
-                _dataset(group, "X", (count, header.n_features), header.dtype)
+        for split, count in self._missing.items():
+            group = file.create_group(split)
+            _create_dataset(group, "y", (count,), header.y_dtype)
+            create_X = _create_csr if header.sparse else _create_dense
+            create_X(group, (count, header.n_features), header.dtype)
 
-    def _create_csr(self, group, count, dtype):
-        csr = group.create_group("X")
-        csr.attrs["shape"] = np.array([count, self._width])
-        _dataset(csr, "data", (0,), dtype)
-        _dataset(csr, "indices", (0,), np.int32)
-        _dataset(csr, "indptr", (count + 1,), np.int64)
-        csr["indptr"][0] = 0
-
-    def write(self, part, at, X, y):
-        """Write rows at … at+len(y)-1 of a part; X is dense (n, d) or a Csr."""
-        group = self._file[part]
-        group["y"][at : at + len(y)] = y
-        if self._sparse:
-            _append(group["X"], at, X)
+    def write(self, split: str, first: int, X: Matrix, y: Array) -> None:
+        """Write rows first … first+len(y)-1 of a split; OSError if that fails."""
+        group = self._file[split]
+        group["y"][first : first + len(y)] = y
+        if isinstance(X, Csr):
+            _append(group["X"], first, X)
         else:
-            group["X"][at : at + len(y)] = X
-        self._left[part] -= len(y)
+            group["X"][first : first + len(y)] = X
+        self._missing[split] -= len(y)
         self._sink.verify()
 
-    def close(self):
-        """Raise ValueError if rows were announced that never came."""
-        if any(self._left.values()):
-            raise ValueError(f"rows still missing: {self._left}")
+    def close(self) -> None:
+        """Raise ValueError unless all rows have been written."""
+        if any(self._missing.values()):
+            raise ValueError(f"rows still missing: {self._missing}")
 
 
-def _append(group, at, X: Csr):
+def _create_dense(group: h5py.Group, shape: tuple[int, int], dtype: DTypeLike) -> None:
+    _create_dataset(group, "X", shape, dtype)
+
+
+def _create_csr(group: h5py.Group, shape: tuple[int, int], dtype: DTypeLike) -> None:
+    csr = group.create_group("X")
+    csr.attrs["shape"] = np.array(shape)
+    _create_dataset(csr, "data", (0,), dtype)
+    _create_dataset(csr, "indices", (0,), np.int32)
+    _create_dataset(csr, "indptr", (shape[0] + 1,), np.int64)
+    csr["indptr"][0] = 0
+
+
+def _append(group: h5py.Group, first: int, X: Csr) -> None:
+    """Append the entries of rows first … to the three datasets of a sparse X."""
     start, count = group["data"].shape[0], len(X.data)
     for name in ("data", "indices"):
         group[name].resize((start + count,))
         group[name][start:] = getattr(X, name)
     rows = len(X.indptr) - 1
-    group["indptr"][at + 1 : at + 1 + rows] = X.indptr[1:] - X.indptr[0] + start
+    group["indptr"][first + 1 : first + 1 + rows] = X.indptr[1:] - X.indptr[0] + start
 
 
-def _dataset(group, name, shape, dtype):
+def _create_dataset(
+    group: h5py.Group, name: str, shape: tuple[int, ...], dtype: DTypeLike
+) -> None:
     """Create a dataset in chunks of rows of about 512 KiB, with checksums."""
     row_bytes = np.dtype(dtype).itemsize * int(np.prod(shape[1:]))
     rows = max(1, CHUNK_BYTES // row_bytes)
