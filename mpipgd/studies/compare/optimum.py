@@ -1,6 +1,8 @@
-"""The least objective there is, for smooth convex problems: the measure of all."""
+"""Reference minimum of smooth convex objectives, found by L-BFGS."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -8,6 +10,7 @@ from ...comm import mpi
 from ...comm.allreduce import make_allreduce
 from ...comm.topology import Grid
 from ...config import toml
+from ...config.options import TrainConfig
 from ...data.hdf5 import source as store
 from ...data.load import load
 from ...objectives import build_objective
@@ -16,11 +19,17 @@ from ...reporting.timing import Clock
 from ...training.full_batch import SMOOTH
 from ...transforms.lbfgs import Lbfgs, full_objective
 
-MAX_ITERATIONS = 5000  # iterations
+if TYPE_CHECKING:
+    from ...comm.mpi import Comm
+
+MAX_ITERATIONS = 5000
 
 
 class Reference(NamedTuple):
-    """The objective at the first weights, and the least one, or None: not known."""
+    """The objective at the first weights, and its minimum; None where unknown.
+
+    `gradient_norm` is the largest absolute entry of the gradient at the minimum.
+    """
 
     start: float
     objective: float | None = None
@@ -28,8 +37,8 @@ class Reference(NamedTuple):
     gradient_norm: float = 0.0
 
 
-def solve_reference(options, *, comm):
-    """Return the `Optimum` of the data and model in `options`; collective.
+def solve_reference(options: TrainConfig, *, comm: Comm) -> Reference:
+    """Return the `Reference` of the data and model in `options`; collective.
 
     By L-BFGS (Liu & Nocedal 1989) over the gradient summed on all ranks, for linear
     models with a smooth loss and an l2 penalty or none. All ranks get the same bits
@@ -39,40 +48,34 @@ def solve_reference(options, *, comm):
     source = store.open_data(comm, options.data, **names, share=options.rows_share)
     workers = min(comm.size, source.rows["train"])
     options = toml.replace(options, dtype="float64", split="disjoint", workers=workers)
-    found = None
+    reference = None
     with mpi.freed_collectively(Grid(comm, workers)) as grid:
         if not grid.idle:
-            found = _on(grid, source, options)
-    return comm.bcast(found)
+            reference = _solve(grid, source, options)
+    return comm.bcast(reference)
 
 
-def _on(grid, source, options):
+def _solve(grid: Grid, source: store.Source, options: TrainConfig) -> Reference:
     with mpi.raise_collectively(grid.comm):
         objective = build_objective(options, source.header)
-        rows = partition.build_plan(options, source.rows["train"])
-        data = load(
-            grid, source, rows, objective,
-            options, clock=Clock(),
-        )  # fmt: skip
-    first = objective.init(np.random.default_rng([options.seed, 0]))
-    args = grid, Clock(), objective.size, objective.dtype
+        plan = partition.build_plan(options, source.rows["train"])
+        data = load(grid, source, plan, objective, options, clock=Clock())
+    w = objective.init(np.random.default_rng([options.seed, 0]))
     with (
         mpi.freed_collectively(data),
-        mpi.freed_collectively(make_allreduce(*args)) as summed,
+        mpi.freed_collectively(
+            make_allreduce(grid, Clock(), objective.size, objective.dtype)
+        ) as allreduce,
     ):
-        function = full_objective(objective, data.train, rows.rows, summed)
-        start = function(first)[0]
+        function = full_objective(objective, data.train, plan.rows, allreduce)
+        start = function(w)[0]
         smooth = options.model == "linear" and objective.loss in SMOOTH
         if not smooth or objective.l1_weights is not None:
             return Reference(start)
-        return _descend(function, first, start)
-
-
-def _descend(function, first, start):
-    method = Lbfgs(function)
-    w = first.copy()
-    state = method.init(w)
-    while not method.converged and method.iterations < MAX_ITERATIONS:
-        method.iterate(w)
-    norm = float(np.abs(state["gradient"]).max())
-    return Reference(start, float(state["value"]), method.iterations, norm)
+        solver = Lbfgs(function)
+        w = w.copy()
+        state = solver.init(w)
+        while not solver.converged and solver.iterations < MAX_ITERATIONS:
+            solver.iterate(w)
+        norm = float(np.abs(state["gradient"]).max())
+        return Reference(start, float(state["value"]), solver.iterations, norm)
