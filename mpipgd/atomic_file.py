@@ -1,28 +1,37 @@
-"""Files that are there whole or not at all, whatever the disk says."""
+"""Files that are written completely or not at all, whatever the disk answers."""
+
+from __future__ import annotations
 
 import contextlib
 import errno
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 
-LAYOUT = ("v110", "v110")  # the first whose chunk index too has checksums
-FULL = (errno.ENOSPC, errno.EDQUOT)
+from .errors import MpipgdError
+
+LIBVER = ("v110", "v110")  # the first whose chunk index, too, has checksums
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
-def atomic_replace(path, refusal):
-    """Give a temporary path that takes the place of `path` in the end, or vanishes.
+def atomic_replace(
+    path: str | os.PathLike[str], error_type: type[MpipgdError]
+) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` at the end, or is removed on failure.
 
-    It is synced to the disk first, and the folder after. What the system refuses to
-    write, a full disk say, is raised as `refusal`, one of the errors of this package.
+    The file is synced to the disk before it is renamed, and the folder after. What the
+    system cannot write, because the disk is full for example, is raised as
+    `error_type`.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with translate_os_errors(path, refusal):
+        with translate_os_errors(path, error_type):
             yield temporary
             _sync(temporary)
             os.replace(temporary, path)
@@ -32,63 +41,79 @@ def atomic_replace(path, refusal):
             temporary.unlink(missing_ok=True)
 
 
+def atomic_write_text(
+    path: str | os.PathLike[str], text: str, error_type: type[MpipgdError]
+) -> None:
+    """Write a text file completely, or raise `error_type` and leave it as it was."""
+    with atomic_replace(path, error_type) as temporary:
+        temporary.write_text(text)
+
+
 @contextlib.contextmanager
-def translate_os_errors(path, refusal):
-    """Turn the system's refusal to write `path` into a `refusal` that says why."""
+def translate_os_errors(
+    path: str | os.PathLike[str], error_type: type[MpipgdError]
+) -> Iterator[None]:
+    """Raise an OSError of the block as `error_type`, with the reason it gives."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or error
-        reason = "the disk is full" if error.errno in FULL else reason
-        raise refusal(f"cannot write {path}: {reason}") from error
+        reason = "the disk is full" if error.errno in DISK_FULL else reason
+        raise error_type(f"cannot write {path}: {reason}") from error
 
 
 @contextlib.contextmanager
-def atomic_hdf5(path):
-    """Give a new HDF5 file and its `Sink`; OSError, at the latest when it closes."""
-    with Sink(path) as sink:
-        with h5py.File(sink, "w", libver=LAYOUT) as file:
-            yield file, sink
-        sink.verify()
+def atomic_hdf5(
+    path: str | os.PathLike[str],
+) -> Iterator[tuple[h5py.File, DeferredErrorFile]]:
+    """Yield a new HDF5 file and the file that it is written to.
+
+    Raises OSError when the block ends, if any write has failed. Inside the block,
+    `verify` of the second raises it earlier.
+    """
+    with DeferredErrorFile(path) as target:
+        with h5py.File(target, "w", libver=LIBVER) as file:
+            yield file, target
+        target.verify()
 
 
-class Sink(io.FileIO):
-    """A file to give to h5py that keeps the first failure instead of raising it.
+class DeferredErrorFile(io.FileIO):
+    """A file for h5py that stores the first write error; `verify` raises it.
 
-    HDF5 does not survive a failed write: on a full disk it prints a traceback for every
-    open dataset and may crash. So it is told that all is well, until `verify`.
+    HDF5 does not survive a failed write: on a full disk it prints a traceback for
+    every open dataset and may crash. So every write is reported as successful.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path, "w+")
-        self.failure = None
+        self.failure: OSError | None = None
 
-    def write(self, data):
-        """Write all of `data`, or remember why not."""
+    def write(self, data: Any) -> int:
+        """Write all of `data`, or store the error."""
         data = memoryview(data).cast("B")
-        done = 0
+        written = 0
         try:
-            while done < len(data) and self.failure is None:
-                done += super().write(data[done:])
+            while written < len(data) and self.failure is None:
+                written += super().write(data[written:])
         except OSError as error:
             self.failure = error
         return len(data)
 
-    def truncate(self, size=None):
-        """Set the size of the file, or remember why not."""
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size of the file, or store the error."""
         try:
             return super().truncate(size)
         except OSError as error:
             self.failure = self.failure or error
-            return size
+            return size or 0
 
-    def verify(self):
-        """Raise the first failure, if any."""
+    def verify(self) -> None:
+        """Raise the first error, if any."""
         if self.failure is not None:
             raise self.failure
 
 
-def _sync(path):
+def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

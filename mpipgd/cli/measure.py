@@ -30,10 +30,10 @@ class MeasureCommand(ParallelCommand):
         from pathlib import Path
 
         from ..comm import mpi
-        from ..studies.scaling.microbench import measured
+        from ..studies.scaling.microbench import measure
 
         request, results_file = Path(self.args.WANTED), Path(self.args.FOUND)
         wanted = mpi.on_root(comm, lambda: json.loads(request.read_text()))
-        results = measured(comm, wanted)
+        results = measure(comm, wanted)
         mpi.on_root(comm, lambda: results_file.write_text(json.dumps(results)))
         return 0

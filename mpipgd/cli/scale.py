@@ -105,7 +105,7 @@ class ScaleCommand(StandaloneCommand):
     def _open_study(self) -> "tuple[Study, Path]":
         """Return the study of --out and its folder, or else a new study and folder."""
         from ..config.options import TrainConfig
-        from ..reporting import folders
+        from ..reporting import run_folder
         from ..studies.compare import settings
         from ..studies.scaling import runner, study
 
@@ -125,7 +125,7 @@ class ScaleCommand(StandaloneCommand):
             repeat=self.repeat,
             global_batch=self.global_batch,
         )
-        folder = folders.create_folder(out, data, "scale", inside="runs").absolute()
+        folder = run_folder.create_folder(out, data, "scale", inside="runs").absolute()
         path = runner.resolve_data(data, folder)
         configs = {
             label: dataclasses.replace(config, data=path)

@@ -51,13 +51,13 @@ class SubmitCommand(StandaloneCommand):
     def run(self, say: Printer) -> int:
         """Write the script and submit it."""
         from ..cluster import slurm
-        from ..reporting import folders
+        from ..reporting import run_folder
 
         config = self.config
         if self.print_only:
             say(self._script(config.run or "RUN").rstrip("\n"))
             return 0
-        folder = folders.create_run_folder(
+        folder = run_folder.create_run_folder(
             config.run or None, config.data, config.strategy
         )
         folder = folder.absolute()

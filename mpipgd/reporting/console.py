@@ -1,73 +1,87 @@
-"""What rank 0 shows while it trains: a table, and a bar in a terminal."""
+"""What rank 0 shows while it trains: a table, and a progress bar in a terminal."""
 
 import sys
 import time
+from typing import TextIO
 
+from .base import ConsoleProtocol, Record
 from .progress import Progress, on_terminal
+from .tables import format_number
 
 _HEAD = f"{'epoch':>6} {'loss':>11} {'test loss':>11} {{:>8}}"
 _HEAD += f" {'lr':>9} {'seconds':>8} {'rows/s':>11}"
+_ERASE_LINE = "\r\x1b[K"
 
 
-class Console:
-    """The table of a run: a row now and then, and the last; a bar in a terminal."""
+class Console(ConsoleProtocol):
+    """The table of a run: one row every few seconds, and the last evaluation.
 
-    def __init__(self, *, steps, score, stream=None, every=2.0):
+    `steps` is the length of the progress bar, `score` the heading of the score's
+    column, `every` the least seconds between two rows in a log; a terminal gets a row
+    every 0.2 s at most.
+    """
+
+    def __init__(
+        self, *, steps: int, score: str, stream: TextIO | None = None, every: float = 2
+    ) -> None:
         self.stream = stream or sys.stdout
         self.tty = on_terminal(self.stream)
         self.every = 0.2 if self.tty else every
         self.bar = Progress(steps, "train", "steps", self.stream if self.tty else None)
-        self.score, self.shown, self.last = score, -float("inf"), None
+        self.score = score
         self.rows = 0
+        self._last_shown = -float("inf")
+        self._pending: Record | None = None  # the last evaluation, if not shown
 
-    def say(self, text=""):
+    def say(self, text: str = "") -> None:
         """Print a line, above the bar if there is one."""
-        print(("\r\x1b[K" if self.tty else "") + text, file=self.stream, flush=True)
+        print((_ERASE_LINE if self.tty else "") + text, file=self.stream, flush=True)
 
-    def progress(self, step):
+    def progress(self, step: int) -> None:
         """Move the bar."""
         self.bar.update(step)
 
-    def epoch(self, record):
-        """Add a row for an evaluation, unless one was added just now."""
-        self.last = record
-        if time.monotonic() - self.shown >= self.every:
+    def epoch(self, record: Record) -> None:
+        """Add a row for an evaluation, unless one was added just before."""
+        self._pending = record
+        if time.monotonic() - self._last_shown >= self.every:
             self.row(record)
 
-    def row(self, record):
+    def row(self, record: Record) -> None:
         """Add a row."""
         if not self.rows:
             self.say(_HEAD.format(self.score))
-        self.shown, self.last = time.monotonic(), None
+        self._last_shown, self._pending = time.monotonic(), None
         self.rows += 1
         self.say(
             f"{record['epoch']:>6} {record['loss']:>11.5g} "
-            f"{_or_dash(record['test_loss'], '11.5g')} {record['score']:>8.4f} "
+            f"{format_number(record['test_loss'], '.5g'):>11} {record['score']:>8.4f} "
             f"{record['lr']:>9.3g} {record['seconds']:>8.2f} "
             f"{record['samples'] / max(record['seconds'], 1e-9):>11,.0f}"
         )
 
-    def close(self):
-        """Show the last row if it was left out, and take the bar away."""
-        if self.last:
-            self.row(self.last)
+    def close(self) -> None:
+        """Show the last evaluation if it was left out, and remove the bar."""
+        if self._pending:
+            self.row(self._pending)
         if self.tty:
-            print("\r\x1b[K", end="", file=self.stream, flush=True)
+            print(_ERASE_LINE, end="", file=self.stream, flush=True)
 
 
-def _or_dash(value, form):
-    return format(
-        "–" if value is None else value, f">{form[:2]}" if value is None else form
-    )
-
-
-class NullConsole:
+class NullConsole(ConsoleProtocol):
     """The console of the other ranks, and of a quiet run: it shows nothing."""
 
-    def say(self, text=""):
+    def say(self, text: str = "") -> None:
         """Show nothing."""
 
-    progress = epoch = row = lambda self, *args: None
+    def progress(self, step: int) -> None:
+        """Show nothing."""
 
-    def close(self):
+    def epoch(self, record: Record) -> None:
+        """Show nothing."""
+
+    def row(self, record: Record) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
         """Show nothing."""

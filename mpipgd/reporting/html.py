@@ -1,10 +1,18 @@
-"""A page that opens from disk: style, tables and pictures, all in one file."""
+"""HTML pages in one file: style, tables and pictures, without a server."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
-from ..atomic_file import atomic_replace
+from ..atomic_file import atomic_write_text
 from ..errors import CheckpointError
 from . import plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
@@ -26,40 +34,49 @@ height: auto; } figcaption { color: #444; font-size: .9rem; }
 """
 
 
-def document(path, title, parts):
-    """Write a page of HTML with a title, from its parts."""
-    body = "\n".join(parts)
+def write_page(
+    path: str | os.PathLike[str], title: str, sections: Iterable[str]
+) -> None:
+    """Write a page of HTML with a title; `sections` are the HTML of its body."""
+    body = "\n".join(sections)
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
         f"<body>\n{body}\n</body></html>\n"
     )
-    with atomic_replace(path, CheckpointError) as temporary:
-        temporary.write_text(text)
+    atomic_write_text(path, text, CheckpointError)
 
 
-def definition_list(facts):
+def definition_list(facts: Mapping[str, object]) -> str:
     """Return a list of facts, name -> value."""
-    rows = (f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
-    return f"<dl>{''.join(rows)}</dl>"
+    items = (
+        f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>"
+        for name, value in facts.items()
+    )
+    return f"<dl>{''.join(items)}</dl>"
 
 
-def table(head, rows, bad):
+def table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], bad: Sequence[bool]
+) -> str:
     """Return a table of texts; `bad` says which rows stand out."""
-    lines = ["".join(f'<th scope="col">{escape(each)}</th>' for each in head)]
-    lines += ["".join(f"<td>{escape(each)}</td>" for each in row) for row in rows]
-    kinds = ["", *("bad" if each else "" for each in bad)]
-    rows = (f'<tr class="{k}">{each}</tr>' for k, each in zip(kinds, lines))
-    return f'<div class="wide"><table>{"".join(rows)}</table></div>'
+    lines = ["".join(f'<th scope="col">{escape(text)}</th>' for text in headings)]
+    lines += ["".join(f"<td>{escape(text)}</td>" for text in row) for row in rows]
+    classes = ["", *("bad" if is_bad else "" for is_bad in bad)]
+    body = (f'<tr class="{name}">{line}</tr>' for name, line in zip(classes, lines))
+    return f'<div class="wide"><table>{"".join(body)}</table></div>'
 
 
-def picture(figure, name, heading, text):
-    """Return a figure of matplotlib's with a heading and what it shows."""
-    drawn = plots.svg(figure, name).replace(
+def picture(figure: Figure, name: str, heading: str, caption: str) -> str:
+    """Return a matplotlib figure with a heading and a caption.
+
+    `name` is unique in the page: ids of the SVG begin with it.
+    """
+    image = plots.svg(figure, name).replace(
         "<svg", f'<svg role="img" aria-label="{escape(heading)}"', 1
     )
     return (
-        f"<h2>{escape(heading)}</h2><figure>{drawn}"
-        f"<figcaption>{escape(text)}</figcaption></figure>"
+        f"<h2>{escape(heading)}</h2><figure>{image}"
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )

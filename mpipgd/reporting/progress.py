@@ -1,9 +1,10 @@
-"""How far long work has come: a bar in a terminal, a line now and then in a log."""
+"""Progress of long work: a bar in a terminal, a line every few seconds in a log."""
 
 import os
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 from ..comm import environment
 from .tables import format_duration
@@ -19,22 +20,28 @@ class Progress:
     a line every five seconds, and so none at all for short work.
     """
 
-    def __init__(self, total, label, unit="rows", stream=sys.stderr):
+    def __init__(
+        self,
+        total: int,
+        label: str,
+        unit: str = "rows",
+        stream: TextIO | None = sys.stderr,
+    ) -> None:
         self.total, self.label, self.unit, self.stream = total, label, unit, stream
-        self.started = self.shown = time.monotonic()
+        self._started = self._last_shown = time.monotonic()
         self.tty = stream is not None and on_terminal(stream)
 
-    def update(self, done):
-        """Show that `done` of the total is done, unless that was shown just now."""
+    def update(self, done: int) -> None:
+        """Show that `done` of the total is done, unless it was shown just before."""
         now = time.monotonic()
-        due = now - self.shown >= (0.1 if self.tty else 5.0)
+        due = now - self._last_shown >= (0.1 if self.tty else 5.0)
         if self.stream is None or not (due or (self.tty and done >= self.total)):
             return
-        self.shown = now
-        self.stream.write(self.line(done, now - self.started))
+        self._last_shown = now
+        self.stream.write(self.line(done, now - self._started))
         self.stream.flush()
 
-    def line(self, done, seconds):
+    def line(self, done: int, seconds: float) -> str:
         """Return what is shown: a bar that overwrites itself, or a line of a log."""
         share = min(1.0, done / max(1, self.total))
         left = seconds * (1 - share) / max(share, 1e-9)
@@ -46,11 +53,11 @@ class Progress:
         return f"\r{self.label} ▕{bar:<24}▏ {share:4.0%}  {text}\x1b[K{end}"
 
 
-def on_terminal(stream):
-    """Say whether what is printed on `stream` ends up on somebody's terminal.
+def on_terminal(stream: TextIO) -> bool:
+    """Return whether what is printed on `stream` reaches a terminal.
 
-    Open MPI gives every rank a terminal of its own, MPICH gives it a pipe; what counts
-    is where their launcher, an ancestor of this process, writes to.
+    Open MPI gives every rank a terminal of its own, MPICH gives it a pipe. So what
+    counts is where their launcher, an ancestor of this process, writes to.
     """
     process = os.getppid()
     while process > 1:

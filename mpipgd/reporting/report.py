@@ -1,63 +1,78 @@
-"""What a run did, in words and in pictures, from its records and its folder."""
+"""What a run did, in words and in plots, from its records and its folder."""
+
+from __future__ import annotations
 
 import contextlib
 import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..atomic_file import translate_os_errors
 from ..config import toml
 from ..config.options import SWEEP_KEYS
 from ..errors import CheckpointError, UsageError
-from . import plots, tables
+from . import plots
+from .run_folder import read_epochs
+from .tables import format_number, format_table
 from .timing import TIME_KINDS
 
+if TYPE_CHECKING:
+    from .base import Record, ReportedRun
 
-def header_lines(scene, ranks, step):
-    """Yield the lines that say what a run is about to do."""
-    options, plan, header = scene.options, scene.plan, scene.data.header
-    w, sizes = plan.workers, sorted({int(n) for n in plan.sizes})
-    rows = " to ".join(f"{n:,}" for n in dict.fromkeys((sizes[0], sizes[-1])))
+HEADINGS = ("run", "strategy", "workers", "epochs", "loss", "score", "seconds", "ended")
+
+
+def header_lines(context: ReportedRun, ranks: int, step: int) -> Iterator[str]:
+    """Yield the lines that say what a run is about to do, from a step on."""
+    options, plan, header = context.options, context.plan, context.data.header
+    objective, workers = context.objective, plan.workers
+    sizes = sorted({int(size) for size in plan.sizes})
+    rows = " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1])))
     classes = f", {header.n_classes} classes" if header.classes else ""
     layout = "sparse" if header.sparse else "dense"
+    split = "" if options.split == "disjoint" else f" ({options.split})"
     yield (
         f"data      {Path(options.data).name}: {plan.rows:,} training rows × "
         f"{header.n_features:,} features ({layout}{classes})"
     )
     yield (
-        f"model     {options.model}, {scene.objective.loss} loss, "
-        f"{scene.objective.size:,} weights ({scene.objective.dtype})"
+        f"model     {options.model}, {objective.loss} loss, "
+        f"{objective.size:,} weights ({objective.dtype})"
     )
     yield (
-        f"strategy  {options.strategy}, {options.optimizer}: {w} workers on "
-        f"{min(w, ranks)} ranks, {rows} rows a worker{_how(options)}, "
+        f"strategy  {options.strategy}, {options.optimizer}: {workers} workers on "
+        f"{min(workers, ranks)} ranks, {rows} rows a worker{split}, "
         f"{plan.steps:,} steps an epoch"
     )
     yield (
-        f"batch     {plan.batch_size} rows a worker × {w} workers = "
-        f"{plan.batch_size * w:,} rows a step"
+        f"batch     {plan.batch_size} rows a worker × {workers} workers = "
+        f"{plan.batch_size * workers:,} rows a step"
     )
-    if ranks > w:
-        yield f"notice    {ranks - w} of {ranks} ranks idle: there are {w} workers"
+    if ranks > workers:
+        idle = ranks - workers
+        yield f"notice    {idle} of {ranks} ranks idle: there are {workers} workers"
     if step:
-        yield f"resume    after step {step:,} of {scene.components.steps:,}"
+        yield f"resume    after step {step:,} of {plan.steps * options.epochs:,}"
     yield ""
 
 
-def _how(options):
-    return "" if options.split == "disjoint" else f" ({options.split})"
-
-
-def footer_lines(scene, summary, picture):
+def footer_lines(
+    context: ReportedRun, summary: Mapping[str, Any], picture: Path | None
+) -> Iterator[str]:
     """Yield the lines that say what a run did, and where to look next."""
-    folder, time = scene.options.run, summary["time"]
-    seconds = sum(time[part]["mean"] for part in TIME_KINDS[:3]) or 1.0
-    counted = TIME_KINDS if scene.options.memory_limit else TIME_KINDS[:3]
-    shares = ", ".join(f"{part} {time[part]['mean'] / seconds:.0%}" for part in counted)
-    score = "R²" if scene.data.header.task == "regression" else "accuracy"
-    part = "test" if scene.data.test else "training"
+    folder, time = context.options.run, summary["time"]
+    seconds = sum(time[kind]["mean"] for kind in TIME_KINDS[:3]) or 1.0
+    kinds = TIME_KINDS if context.options.memory_limit else TIME_KINDS[:3]
+    shares = ", ".join(f"{kind} {time[kind]['mean'] / seconds:.0%}" for kind in kinds)
+    score = "R²" if context.data.header.task == "regression" else "accuracy"
+    split = "test" if context.data.test else "training"
     yield ""
-    loss = _short(summary["loss"])
-    yield f"{part} {score} {_short(summary['score'])}; training loss {loss}"
+    yield (
+        f"{split} {score} {format_number(summary['score'], '.4f')}; "
+        f"training loss {format_number(summary['loss'], '.4f')}"
+    )
     yield (
         f"{summary['epochs']} epochs, {summary['steps']:,} steps in "
         f"{summary['seconds']:.2f} s: {summary['samples_per_second']:,.0f} rows/s "
@@ -69,7 +84,7 @@ def footer_lines(scene, summary, picture):
         seconds = summary["compile_seconds"]
         yield f"compiling took {seconds:.1f} s more, once: it is kept for other runs"
     if "many" in summary:
-        yield from _settings(summary)
+        yield from _sweep_lines(summary)
     if summary["reason"] != "epochs":
         yield f"ended early: {summary['reason']}"
     yield f"weights {summary['weights_sha256'][:16]}…, in {folder}/model.h5"
@@ -77,88 +92,94 @@ def footer_lines(scene, summary, picture):
     yield f"look at {look}; try: mpipgd evaluate {folder} DATA"
 
 
-def _settings(summary):
-    """Yield a line for each of many settings, the one that is kept first."""
-    kept, many = summary["many"][summary["best"]], summary["many"]
-    for each in [kept, *(each for each in many if each is not kept)]:
-        loss, score = _short(each["loss"]), _short(each["score"])
-        point = " ".join(f"{key}={each[key]:g}" for key in SWEEP_KEYS if key in each)
-        yield f"{point:<40} loss {loss} score {score}{' *' * (each is kept)}"
+def _sweep_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each configuration of a sweep, the best one first."""
+    configs = summary["many"]
+    best = configs[summary["best"]]
+    for config in [best, *(config for config in configs if config is not best)]:
+        values = " ".join(
+            f"{key}={config[key]:g}" for key in SWEEP_KEYS if key in config
+        )
+        loss = format_number(config["loss"], ".4f")
+        score = format_number(config["score"], ".4f")
+        yield f"{values:<40} loss {loss} score {score}{' *' * (config is best)}"
 
 
-def _short(value):
-    return "–" if value is None else f"{value:.4f}"
+def report(
+    folders: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str] | None = None,
+    plot_options: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Plot the curves of runs on one axis; return lines that say how they ended.
 
-
-def epochs(folder):
-    """Return the evaluations in a run's metrics, as dicts.
-
-    A last line that is still being written is left out.
+    `output` is the path of a picture, `plot_options` are keywords of
+    `plots.plot_runs`. Unfinished runs are drawn as far as they are. Raises UsageError
+    for what is no run folder.
     """
-    text = (Path(folder) / "metrics.jsonl").read_text()
-    lines = text[: text.rfind("\n") + 1].splitlines()
-    return [each for each in map(json.loads, lines) if each["event"] == "epoch"]
-
-
-def report(folders, output=None, drawn=None):
-    """Draw the curves of runs on one axis; return lines that say how they ended.
-
-    `output` is a path of a picture, `drawn` the keywords of `curves.runs`. Unfinished
-    runs are drawn as far as they are. UsageError for what is no run folder.
-    """
-    drawn = {"against": "epoch", "show": "score"} | (drawn or {})
-    series = {_name(folder, folders): _evaluated(folder) for folder in folders}
-    rows = [HEADINGS, *map(_ended, folders, series)]
-    lines = tables.format_table(rows)
+    plot_options = {"against": "epoch", "show": "score", **(plot_options or {})}
+    series = {_name(folder, folders): _evaluations(folder) for folder in folders}
+    rows = [HEADINGS, *map(_summary_row, folders, series)]
+    lines = format_table(rows)
     if not plots.has_matplotlib():
         return [*lines, "no picture: pip install matplotlib"]
     path = output or Path(folders[0] if len(folders) == 1 else ".") / "report.png"
-    tested = all(r["test_loss"] is not None for s in series.values() for r in s)
-    names = {"score": ("test " if tested else "") + "score (R² or accuracy)"}
-    names |= {"loss": "training objective", "test_loss": "test objective"}
-    with translate_os_errors(path, CheckpointError), _known_format(path):
-        plots.runs(series, path, name=names[drawn["show"]], **drawn)
+    tested = all(
+        record["test_loss"] is not None
+        for records in series.values()
+        for record in records
+    )
+    names = {
+        "score": ("test " if tested else "") + "score (R² or accuracy)",
+        "loss": "training objective",
+        "test_loss": "test objective",
+    }
+    with translate_os_errors(path, CheckpointError), _refusing_format(path):
+        plots.plot_runs(series, path, name=names[plot_options["show"]], **plot_options)
     return [*lines, f"look at {path}"]
 
 
-HEADINGS = ("run", "strategy", "workers", "epochs", "loss", "score", "seconds", "ended")
-
-
-def _name(folder, folders):
-    """Return the folder's last name, or all of it where that is not enough."""
+def _name(
+    folder: str | os.PathLike[str], folders: Sequence[str | os.PathLike[str]]
+) -> str:
+    """Return the last name of a folder, or its path where the name is not unique."""
     name = Path(folder).resolve().name
-    same = [each for each in folders if Path(each).resolve().name == name]
+    same = [other for other in folders if Path(other).resolve().name == name]
     return name if len(same) == 1 else str(folder)
 
 
-def _evaluated(folder):
+def _evaluations(folder: str | os.PathLike[str]) -> list[Record]:
+    """Return the evaluations of a run; UsageError where there are none."""
     try:
-        found = epochs(folder)
+        records = read_epochs(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{folder}: no run folder: {error!r}") from error
-    if not found:
+    if not records:
         raise UsageError(f"{folder}: nothing was evaluated yet")
-    return found
+    return records
 
 
-def _ended(folder, name):
+def _summary_row(folder: str | os.PathLike[str], name: str) -> tuple[str, ...]:
     """Return a row of the table of runs."""
-    last, options = _evaluated(folder)[-1], toml.read(f"{folder}/config.toml")
+    last, options = _evaluations(folder)[-1], toml.read(f"{folder}/config.toml")
     summary = Path(folder) / "summary.json"
     try:
         reason = "not yet"
         if summary.exists():
             reason = json.loads(summary.read_text())["reason"]
         workers, epoch = str(options["workers"]), str(last["epoch"])
-        numbers = _short(last["loss"]), _short(last["score"]), f"{last['seconds']:.2f}"
-        return name, options["strategy"], workers, epoch, *numbers, reason
+        loss = format_number(last["loss"], ".4f")
+        score = format_number(last["score"], ".4f")
+        seconds = f"{last['seconds']:.2f}"
+        strategy = options["strategy"]
+        return name, strategy, workers, epoch, loss, score, seconds, reason
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{folder}: no whole run folder: {error!r}") from error
 
 
 @contextlib.contextmanager
-def _known_format(path):
+def _refusing_format(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise a ValueError of matplotlib, which lists the formats it knows, as UsageError."""
     try:
         yield
-    except ValueError as error:  # matplotlib's: it lists what it knows
+    except ValueError as error:
         raise UsageError(f"{path}: {error}") from error

@@ -1,43 +1,92 @@
-"""What a run leaves in its folder: metrics, summary, environment, pictures."""
+"""Run folders: their creation, what a run writes into them, and reading metrics."""
+
+from __future__ import annotations
 
 import json
 import math
 import os
-import pathlib
 import platform
 import sys
 import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
-from ..atomic_file import atomic_replace, translate_os_errors
-from ..errors import CheckpointError
+from ..atomic_file import atomic_write_text, translate_os_errors
+from ..errors import CheckpointError, UsageError
+from .base import Record, RunFolderProtocol
 
-HEARTBEAT_SECONDS = 5.0  # seconds
+HEARTBEAT_SECONDS = 5.0  # least seconds between two writes of progress.json
 
 
-def to_json(value):
-    """Return a value as JSON can hold it: numbers that are not finite become None."""
+def create_folder(
+    given: str | os.PathLike[str] | None,
+    data: str | os.PathLike[str],
+    kind: str,
+    *,
+    inside: str,
+) -> Path:
+    """Create the folder `given`, or runs/TIME-DATA-KIND, with a folder `inside` it.
+
+    Raises CheckpointError where it cannot be created.
+    """
+    stem = Path(data).name.removesuffix(".h5") or "data"
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{stem}-{kind}"
+    folder, attempt = Path(given or f"runs/{name}"), 1
+    while given is None and folder.exists():
+        attempt += 1
+        folder = folder.with_name(f"{name}-{attempt}")
+    try:
+        (folder / inside).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    return folder
+
+
+def create_run_folder(
+    given: str | os.PathLike[str] | None, data: str | os.PathLike[str], strategy: str
+) -> Path:
+    """Create a run folder; UsageError where `given` already holds a run."""
+    if given and Path(given, "metrics.jsonl").exists():
+        raise UsageError(f"--run {given} holds a run: --resume it, or name another")
+    return create_folder(given, data, strategy, inside="checkpoints")
+
+
+def file_name(label: str, separator: str = "-") -> str:
+    """Return a label as part of a file name: only letters, digits and separators."""
+    return "".join(char if char.isalnum() else separator for char in label)
+
+
+def to_json(value: Any) -> Any:
+    """Return a value that JSON can hold; numbers that are not finite become None."""
     if isinstance(value, dict):
-        return {key: to_json(each) for key, each in value.items()}
+        return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [to_json(each) for each in value]
-    if hasattr(value, "item"):
+        return [to_json(item) for item in value]
+    if hasattr(value, "item"):  # a number of numpy's
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def line(record):
-    """Return a record as one JSON object; `not_finite` names the numbers it lost."""
-    kept = to_json(record)
-    lost = [key for key, value in record.items() if kept[key] is None is not value]
-    return json.dumps(kept | ({"not_finite": lost} if lost else {}))
+def line(record: Mapping[str, Any]) -> str:
+    """Return a record as a JSON object; `not_finite` names its non-finite numbers."""
+    converted = {key: to_json(value) for key, value in record.items()}
+    not_finite = [
+        key for key, value in record.items() if converted[key] is None is not value
+    ]
+    return json.dumps(converted | ({"not_finite": not_finite} if not_finite else {}))
 
 
-class RunFolder:
-    """metrics.jsonl and the other files of a run folder, on rank 0 alone."""
+class RunFolder(RunFolderProtocol):
+    """metrics.jsonl and the other files of a run folder, on rank 0.
 
-    def __init__(self, folder, *, length=0):
-        self.folder = pathlib.Path(folder)
-        self._left = time.monotonic()  # when a sign of life was
+    `length`: the bytes of metrics.jsonl to keep, those that a checkpoint remembers.
+    Raises CheckpointError where the file is shorter, or cannot be opened.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, length: int = 0) -> None:
+        self.folder: Path = Path(folder)
+        self._last_heartbeat = time.monotonic()
         with translate_os_errors(self.folder, CheckpointError):
             self._file = open(self.folder / "metrics.jsonl", "ab")
         if self._file.tell() < length:
@@ -48,56 +97,97 @@ class RunFolder:
         self._file.truncate(length)
         self._file.seek(length)
 
-    def length(self):
-        """Return the bytes of metrics so far, all of them on the disk."""
-        os.fsync(self._file.fileno())
-        return self._file.tell()
-
-    def metric(self, record):
-        """Append one line of metrics, at once in the file."""
+    def metric(self, record: Mapping[str, Any]) -> None:
+        """Append one line of metrics, and flush it to the file."""
         with translate_os_errors(self._file.name, CheckpointError):
             self._file.write(line(record).encode() + b"\n")
             self._file.flush()
 
-    def progress(self, position, step, steps):
-        """Leave where the run is, now and then, for who looks into its folder."""
+    def length(self) -> int:
+        """Return the bytes of metrics so far, all of them on the disk."""
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def progress(
+        self, position: Callable[[str, int], Record], step: int, steps: int
+    ) -> None:
+        """Write progress.json every few seconds, for `mpipgd status`."""
         now = time.monotonic()
-        if now - self._left >= HEARTBEAT_SECONDS:
-            self._left = now
+        if now - self._last_heartbeat >= HEARTBEAT_SECONDS:
+            self._last_heartbeat = now
             self.json("progress.json", position("progress", step) | {"steps": steps})
 
-    def text(self, name, content):
+    def text(self, name: str, content: str) -> None:
         """Write a small text file into the folder."""
-        with atomic_replace(self.folder / name, CheckpointError) as temporary:
-            temporary.write_text(content)
+        atomic_write_text(self.folder / name, content, CheckpointError)
 
-    def json(self, name, record):
+    def json(self, name: str, record: Mapping[str, Any]) -> None:
         """Write a record as an indented JSON file."""
         self.text(name, json.dumps(to_json(record), indent=2) + "\n")
 
-    def close(self):
+    def close(self) -> None:
         """Close the metrics."""
         self._file.close()
 
 
-class NullRunFolder:
-    """The journal of the other ranks: it writes nothing."""
+class NullRunFolder(RunFolderProtocol):
+    """The run folder of the other ranks: it writes nothing.
 
-    folder = None
+    It takes the arguments of `RunFolder`, so that either class can be called.
+    """
 
-    def __init__(self, *args, **options):
-        """Open nothing."""
+    folder: Path | None = None
 
-    def metric(self, record):
+    def __init__(self, folder: str | os.PathLike[str], *, length: int = 0) -> None:
+        pass
+
+    def metric(self, record: Mapping[str, Any]) -> None:
         """Write nothing."""
 
-    def length(self):
-        """Return nothing."""
+    def length(self) -> int:
+        """Return 0."""
+        return 0
 
-    text = json = close = progress = lambda self, *args: None
+    def progress(
+        self, position: Callable[[str, int], Record], step: int, steps: int
+    ) -> None:
+        """Write nothing."""
+
+    def text(self, name: str, content: str) -> None:
+        """Write nothing."""
+
+    def json(self, name: str, record: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
 
 
-def environment(library, hosts):
+def read_epochs(folder: str | os.PathLike[str]) -> list[Record]:
+    """Return the evaluations in a run's metrics.
+
+    Raises OSError without metrics, and ValueError, KeyError or TypeError where a line
+    is no record.
+    """
+    records = map(json.loads, _complete_lines(Path(folder) / "metrics.jsonl"))
+    return [record for record in records if record["event"] == "epoch"]
+
+
+def read_last_epoch(folder: str | os.PathLike[str]) -> Record | None:
+    """Return the last evaluation in a run's metrics; None where there is none."""
+    path = Path(folder) / "metrics.jsonl"
+    lines = _complete_lines(path) if path.exists() else []
+    records = map(json.loads, reversed(lines))
+    return next((record for record in records if "loss" in record), None)
+
+
+def _complete_lines(path: Path) -> list[str]:
+    """Return the lines of a file without a last one that is still being written."""
+    text = path.read_text()
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+def environment(library: str, hosts: list[str]) -> dict[str, Any]:
     """Return what a run ran on: versions, MPI library, hosts, threads."""
     from importlib.metadata import version
 

@@ -1,86 +1,81 @@
-"""How far runs have come, from their folders alone."""
+"""How far runs have come, from their folders only."""
 
 import json
+import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..config import toml
 from ..errors import UsageError
-from .tables import format_duration, format_table
+from .base import Record
+from .run_folder import read_last_epoch
+from .tables import format_duration, format_number, format_table
 
 HEADINGS = ("run", "state", "epoch", "loss", "rows/s", "left")
-STALE_SECONDS = (
-    60.0  # seconds without a sign of life, after which a run is called silent
-)
-STOPS = {75: "stopped", 4: "diverged"}
+STALE_SECONDS = 60.0  # without a heartbeat, after which a run is called silent
+STOPS = {75: "stopped", 4: "diverged"}  # exit code -> state
 
 
-def status(folders):
-    """Return lines of a table of runs; UsageError for what is no run folder."""
+def status(folders: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Return the lines of a table of runs; UsageError for what is no run folder."""
     return format_table([HEADINGS, *map(_row, folders)])
 
 
-def _row(folder):
-    folder = Path(folder)
-    known = (folder / "config.toml").exists() or (folder / "job.sbatch").exists()
-    if not known:
+def _row(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    folder = Path(path)
+    if not any((folder / name).exists() for name in ("config.toml", "job.sbatch")):
         raise UsageError(f"{folder}: no run folder: it has no config.toml")
     try:
-        return folder.name, *_facts(folder)
+        return folder.name, *_columns(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{folder}: no whole run folder: {error!r}") from error
 
 
-def _facts(folder):
+def _columns(folder: Path) -> tuple[str, str, str, str, str]:
     """Return state, epoch, loss, rate and time left of a run, as texts."""
-    last, now = last_epoch(folder), _progress(folder)
+    evaluation, progress = read_last_epoch(folder), _read_progress(folder)
     state, ended = _state(folder)
     if not (folder / "config.toml").exists():
         return state, "", "", "", ""
     epochs = toml.read(folder / "config.toml")["epochs"]
-    seen = now or last
-    done = seen["epoch"] if seen else 0
-    loss = "–" if last is None or last["loss"] is None else f"{last['loss']:.4g}"
+    newest = progress or evaluation
+    done = newest["epoch"] if newest else 0
+    loss = format_number(None if evaluation is None else evaluation["loss"], ".4g")
     rate, left = "–", "–"
-    if seen and seen["seconds"] > 0:
-        rate = f"{seen['samples'] / seen['seconds']:,.0f}"
-    if now and now["step"] and not ended:
+    if newest and newest["seconds"] > 0:
+        rate = f"{newest['samples'] / newest['seconds']:,.0f}"
+    if progress and progress["step"] and not ended:
+        seconds_per_step = progress["seconds"] / progress["step"]
         left = format_duration(
-            now["seconds"] / now["step"] * (now["steps"] - now["step"])
+            seconds_per_step * (progress["steps"] - progress["step"])
         )
     return state, f"{done:,} of {epochs:,}", loss, rate, left
 
 
-def last_epoch(folder):
-    """Return the last evaluation in a run's metrics, or None; it may be under way."""
-    path = folder / "metrics.jsonl"
-    text = path.read_text() if path.exists() else ""
-    found = text[: text.rfind("\n") + 1].splitlines()
-    return next((r for r in map(json.loads, reversed(found)) if "loss" in r), None)
-
-
-def _progress(folder):
+def _read_progress(folder: Path) -> Record | None:
     path = folder / "progress.json"
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def _state(folder):
+def _state(folder: Path) -> tuple[str, bool]:
     """Return the state of a run in a word or two, and whether it has ended."""
-    began, summary = folder / "env.json", folder / "summary.json"
-    if not began.exists():
+    started, summary = folder / "env.json", folder / "summary.json"
+    if not started.exists():
         return "queued", False
-    if summary.exists() and _changed(summary) >= _changed(began):
-        ends = json.loads(summary.read_text())
-        if ends["exit"] == 0:
-            early = "" if ends["reason"] == "epochs" else f": {ends['reason']}"
+    if summary.exists() and _modified(summary) >= _modified(started):
+        result = json.loads(summary.read_text())
+        if result["exit"] == 0:
+            early = "" if result["reason"] == "epochs" else f": {result['reason']}"
             return f"done{early}", True
-        return STOPS.get(ends["exit"], f"failed: exit {ends['exit']}"), True
-    signs = (began, folder / "metrics.jsonl", folder / "progress.json")
-    silent = time.time() - max(_changed(each) for each in signs if each.exists())
+        return STOPS.get(result["exit"], f"failed: exit {result['exit']}"), True
+    heartbeats = (started, folder / "metrics.jsonl", folder / "progress.json")
+    newest = max(_modified(path) for path in heartbeats if path.exists())
+    silent = time.time() - newest
     if silent > STALE_SECONDS:
         return f"silent for {format_duration(silent)}", False
     return "running", False
 
 
-def _changed(path):
+def _modified(path: Path) -> float:
     return path.stat().st_mtime

@@ -1,14 +1,45 @@
-"""Tables as lines of text, and durations as people read them."""
+"""Tables as lines of text, and how numbers stand in them."""
+
+from collections.abc import Iterable, Sequence
 
 
-def format_table(rows):
-    """Return rows of texts as lines with aligned columns."""
+def format_table(
+    rows: Iterable[Sequence[str]], *, right_aligned: bool = False
+) -> list[str]:
+    """Return rows of texts as lines with aligned columns.
+
+    `right_aligned`: align all columns but the first to the right.
+    """
+    rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    align_rest = str.rjust if right_aligned else str.ljust
+    aligners = [str.ljust] + [align_rest] * (len(widths) - 1)
+    return [
+        "  ".join(
+            align(cell, width) for align, cell, width in zip(aligners, row, widths)
+        ).rstrip()
+        for row in rows
+    ]
 
 
-def format_duration(seconds):
+def format_number(value: float | None, spec: str) -> str:
+    """Return a number by a format specification; a dash for None."""
+    return "–" if value is None else format(value, spec)
+
+
+def format_bytes(count: float | None) -> str:
+    """Return a number of bytes in B, kB, MB or GB; a dash for None."""
+    if count is None:
+        return "–"
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def format_duration(seconds: float) -> str:
     """Return seconds as h:mm:ss or m:ss."""
-    minutes, seconds = divmod(round(min(seconds, 359999)), 60)
+    minutes, rest = divmod(round(min(seconds, 359999)), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

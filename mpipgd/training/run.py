@@ -15,7 +15,7 @@ from ..data.create.bundled import BUNDLED
 from ..data.create.make import make_bundled
 from ..data.hdf5.source import Source, open_data
 from ..errors import UsageError
-from ..reporting import folders
+from ..reporting import run_folder
 from . import checkpoint
 from .trainer import Resume, Trainer
 from .watchdog import Watchdog
@@ -36,7 +36,7 @@ def train(options: TrainConfig, *, comm: Comm) -> dict[str, Any] | None:
     """
     options = dataclasses.replace(options, workers=options.workers or comm.size)
     folder = mpi.on_root(
-        comm, folders.create_run_folder, options.run, options.data, options.strategy
+        comm, run_folder.create_run_folder, options.run, options.data, options.strategy
     )
     return _run(dataclasses.replace(options, run=str(folder)), comm, None)
 

@@ -12,6 +12,7 @@ from ..comm import mpi
 from ..config import toml
 from ..objectives.sweep import LinearSweep
 from ..reporting import plots, report
+from ..reporting.run_folder import read_epochs
 from ..reporting.timing import slowest_rank
 from . import inference
 
@@ -75,7 +76,7 @@ def write_results(context: RunContext, summary: dict[str, Any]) -> None:
             plot = None
             if context.options.picture and plots.has_matplotlib():
                 plot = folder / "loss.png"
-                plots.loss(report.epochs(folder), plot)
+                plots.plot_loss(read_epochs(folder), plot)
             context.console.close()
             for line in report.footer_lines(context, summary, plot):
                 context.console.say(line)

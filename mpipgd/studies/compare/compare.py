@@ -1,103 +1,133 @@
-"""Several settings on the same data, plan and seeds, one after another."""
+"""Train with several settings on the same data, plan and seeds, one after another."""
+
+from __future__ import annotations
 
 import dataclasses
 import itertools
-import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ...comm import mpi
+from ...config.options import TrainConfig
 from ...data.create.bundled import BUNDLED
 from ...data.create.make import make_bundled
 from ...errors import DivergenceError, MpipgdError, UsageError
-from ...reporting import folders
+from ...reporting.run_folder import create_folder, file_name
 from ...training import run
 from . import page, ranking
 from .optimum import solve_reference
 
+if TYPE_CHECKING:
+    from ...comm.mpi import Comm
 
-def compare(settings, *, out=None, repeat=1, gap=0.1, comm, say, command=""):
+
+def compare(
+    settings: Mapping[str, TrainConfig],
+    *,
+    out: str | None = None,
+    repeat: int = 1,
+    gap: float = 0.1,
+    comm: Comm,
+    say: Callable[..., None],
+    command: str = "",
+) -> list[ranking.Row]:
     """Train with each of the settings (label -> options); write tables and a page.
 
     Repeats take the seeds seed, seed+1, …, and are the outer loop, so that what
-    disturbs the machine disturbs all settings. `gap` is what may be left of the way
-    from the first weights to the optimum at the target. Collective; returns the ranked
-    rows. A setting that diverges is a row that says so.
+    disturbs the machine disturbs all settings. `gap` is the share of the way from the
+    first weights to the optimum that may be left at the target. Collective; returns the
+    ranked rows. A setting that diverges is a row that says so.
     """
     first = next(iter(settings.values()))
     folder = mpi.on_root(comm, _new_folder, out, first.data)
-    data = mpi.on_root(comm, _data, folder, first.data)
+    data = mpi.on_root(comm, _data_path, folder, first.data)
     best = solve_reference(dataclasses.replace(first, data=data), comm=comm)
     if best.objective is not None:
         say(
             f"optimum {best.objective:.6g} by L-BFGS in {best.iterations} iterations "
             f"(largest slope {best.gradient_norm:.1g})"
         )
-    runs = []
-    for label, options, again in _all(settings, repeat, folder / "runs"):
+    runs: list[ranking.Run] = []
+    for label, options, number in _runs(settings, repeat, folder / "runs"):
         status = _train_one(dataclasses.replace(options, data=data), comm)
         runs.append(
-            mpi.on_root(comm, ranking.run_result, label, options, again, status)
+            mpi.on_root(comm, ranking.run_result, label, options, number, status)
         )
         say(f"{len(runs)}/{repeat * len(settings)}  {ranking.line(runs[-1])}")
-    facts = _common([_facts(each, comm.size) for each in settings.values()])
+    facts = _common([_facts(options, comm.size) for options in settings.values()])
     facts |= {"command": command} if command else {}
-    made = ranking.Comparison(runs, best, gap, repeat, facts)
-    mpi.on_root(comm, _write, folder, made)
+    comparison = ranking.Comparison(runs, best, gap, repeat, facts)
+    mpi.on_root(comm, _write, folder, comparison)
     say()
-    for text in ranking.table(made):
+    for text in ranking.table(comparison):
         say(text)
     say(f"\nlook at {folder}/index.html; tables: results.csv, table.md")
-    return made.rows
+    return comparison.rows
 
 
-def _all(settings, repeat, folder):
-    """Yield label, options and number of the repeat for each run, in their order."""
-    names = enumerate(itertools.product(range(repeat), settings.items()))
-    for number, (again, (label, options)) in names:
-        name = f"{number:03d}-" + "".join(c if c.isalnum() else "-" for c in label)
-        more = {"run": str(folder / name), "seed": options.seed + again}
-        more |= {"quiet": True, "picture": False}
-        yield label, dataclasses.replace(options, **more), again
+def _runs(
+    settings: Mapping[str, TrainConfig], repeat: int, folder: Path
+) -> Iterator[tuple[str, TrainConfig, int]]:
+    """Yield label, options and number of the repeat of each run, in their order."""
+    runs = itertools.product(range(repeat), settings.items())
+    for index, (number, (label, options)) in enumerate(runs):
+        yield (
+            label,
+            dataclasses.replace(
+                options,
+                run=str(folder / f"{index:03d}-{file_name(label)}"),
+                seed=options.seed + number,
+                quiet=True,
+                picture=False,
+            ),
+            number,
+        )
 
 
-def _train_one(options, comm):
-    """Train; return how it ended, on all ranks, those included that had no worker."""
+def _train_one(options: TrainConfig, comm: Comm) -> str:
+    """Train; return how it ended, on all ranks, also on those without a worker."""
     status = "ok"
     with mpi.raise_collectively(comm):
         try:
             run.train(options, comm=comm)
         except DivergenceError:
             status = "diverged"
-        except MpipgdError as refusal:  # not yet known to ranks without a worker
-            raise type(refusal)(str(refusal)) from refusal
+        except MpipgdError as error:  # not yet known to ranks without a worker
+            raise type(error)(str(error)) from error
     return comm.bcast(status)
 
 
-def _data(folder, data):
+def _data_path(folder: Path, data: str) -> str:
     """Return the path of the data; a bundled set is made once."""
-    if data not in BUNDLED or pathlib.Path(data).exists():
+    if data not in BUNDLED or Path(data).exists():
         return data
     make_bundled(data, folder / "data.h5")
     return str(folder / "data.h5")
 
 
-def _new_folder(out, data):
-    if out and pathlib.Path(out, "runs").exists():
+def _new_folder(out: str | None, data: str) -> Path:
+    if out and Path(out, "runs").exists():
         raise UsageError(f"--out {out} holds a comparison: name another folder")
-    return folders.create_folder(out, data, "compare", inside="runs").absolute()
+    return create_folder(out, data, "compare", inside="runs").absolute()
 
 
-def _common(facts):
+def _common(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the facts on which all settings agree."""
-    rest = [each.items() for each in facts[1:]]
-    return {k: v for k, v in facts[0].items() if all((k, v) in each for each in rest)}
+    first, *rest = facts
+    return {
+        name: value
+        for name, value in first.items()
+        if all((name, value) in others.items() for others in rest)
+    }
 
 
-def _facts(options, ranks):
-    """Return what a setting is beside its strategy."""
+def _facts(options: TrainConfig, ranks: int) -> dict[str, Any]:
+    """Return the facts of a setting that the page shows, except its strategy."""
     loss = options.loss or "the task's loss"
     penalty = f"{options.penalty} {','.join(map(str, options.alpha))}"
     return {
-        "data": pathlib.Path(options.data).name,
+        "data": Path(options.data).name,
         "model": f"{options.model}, {loss}, penalty {penalty}",
         "ranks": ranks,
         "workers": options.workers or ranks,
@@ -107,6 +137,6 @@ def _facts(options, ranks):
     }
 
 
-def _write(folder, made):
-    ranking.write(folder, made)
-    page.write(folder, made)
+def _write(folder: Path, comparison: ranking.Comparison) -> None:
+    ranking.write(folder, comparison)
+    page.write(folder, comparison)

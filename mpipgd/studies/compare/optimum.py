@@ -1,25 +1,34 @@
-"""The least objective there is, for smooth convex problems: the measure of all."""
+"""Reference minimum of smooth convex objectives, found by L-BFGS."""
+
+from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ...comm import mpi
 from ...comm.allreduce import make_allreduce
 from ...comm.topology import Grid
-from ...data.hdf5 import source as store
+from ...config.options import TrainConfig
+from ...data.hdf5.source import Source, open_data
 from ...data.load import load
 from ...objectives import build_objective
-from ...plan import partition
+from ...plan.partition import build_plan
 from ...reporting.timing import Clock
 from ...transforms.lbfgs import Lbfgs, full_objective
 
-MAX_ITERATIONS = 5000  # iterations
+if TYPE_CHECKING:
+    from ...comm.mpi import Comm
+
+MAX_ITERATIONS = 5000
 
 
 class Reference(NamedTuple):
-    """The objective at the first weights, and the least one, or None: not known."""
+    """The objective at the first weights, and its minimum; None where unknown.
+
+    `gradient_norm` is the largest absolute entry of the gradient at the minimum.
+    """
 
     start: float
     objective: float | None = None
@@ -27,52 +36,46 @@ class Reference(NamedTuple):
     gradient_norm: float = 0.0
 
 
-def solve_reference(options, *, comm):
-    """Return the `Optimum` of the data and model in `options`; collective.
+def solve_reference(options: TrainConfig, *, comm: Comm) -> Reference:
+    """Return the `Reference` of the data and model in `options`; collective.
 
     By L-BFGS (Liu & Nocedal 1989) over the gradient summed on all ranks, for linear
     models with a smooth loss and an l2 penalty or none. All ranks get the same bits
     of value and gradient, so that all take the same steps.
     """
-    names = {"x": options.x, "y": options.y}
-    source = store.open_data(comm, options.data, **names, share=options.rows_share)
+    source = open_data(
+        comm, options.data, x=options.x, y=options.y, share=options.rows_share
+    )
     workers = min(comm.size, source.rows["train"])
     options = dataclasses.replace(
         options, dtype="float64", split="disjoint", workers=workers
     )
-    found = None
+    reference = None
     with mpi.freed_collectively(Grid(comm, workers)) as grid:
         if not grid.idle:
-            found = _on(grid, source, options)
-    return comm.bcast(found)
+            reference = _solve(grid, source, options)
+    return comm.bcast(reference)
 
 
-def _on(grid, source, options):
+def _solve(grid: Grid, source: Source, options: TrainConfig) -> Reference:
     with mpi.raise_collectively(grid.comm):
         objective = build_objective(options, source.header)
-        rows = partition.build_plan(options, source.rows["train"])
-        data = load(
-            grid, source, rows, objective,
-            options, clock=Clock(),
-        )  # fmt: skip
-    first = objective.init(np.random.default_rng([options.seed, 0]))
-    args = grid, Clock(), objective.size, objective.dtype
+        plan = build_plan(options, source.rows["train"])
+        data = load(grid, source, plan, objective, options, clock=Clock())
+    w = objective.init(np.random.default_rng([options.seed, 0]))
     with (
         mpi.freed_collectively(data),
-        mpi.freed_collectively(make_allreduce(*args)) as summed,
+        mpi.freed_collectively(
+            make_allreduce(grid, Clock(), objective.size, objective.dtype)
+        ) as allreduce,
     ):
-        function = full_objective(objective, data.train, rows.rows, summed)
-        start = function(first)[0]
-        smooth = options.model == "linear" and objective.smooth
-        if not smooth or objective.l1_weights is not None:
+        function = full_objective(objective, data.train, plan.rows, allreduce)
+        start = function(w)[0]
+        if options.model != "linear" or not objective.smooth:  # or not convex
             return Reference(start)
-        return _descend(function, first, start)
-
-
-def _descend(function, first, start):
-    method = Lbfgs(function, first.size)
-    w, state = first.copy(), method.state
-    while not method.converged and method.iterations < MAX_ITERATIONS:
-        method.iterate(w)
-    norm = float(np.abs(state["gradient"]).max())
-    return Reference(start, float(state["value"]), method.iterations, norm)
+        solver = Lbfgs(function, w.size)
+        w, state = w.copy(), solver.state
+        while not solver.converged and solver.iterations < MAX_ITERATIONS:
+            solver.iterate(w)
+        norm = float(np.abs(state["gradient"]).max())
+        return Reference(start, float(state["value"]), solver.iterations, norm)

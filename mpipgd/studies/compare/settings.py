@@ -1,9 +1,13 @@
 """Settings to compare: strategies with options of their own, and a grid over all."""
 
-import itertools
-from dataclasses import fields
+from __future__ import annotations
 
-from ...config.option import option_type, parse_flag
+import itertools
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from ...config.option import flag, option_type, parse_flag
 from ...config.options import TrainConfig
 from ...errors import UsageError, expect, nearest
 
@@ -12,48 +16,63 @@ OBJECTIVE = {"model", "loss", "epsilon", "hidden", "activation", "penalty", "alp
 OBJECTIVE |= {"l1_ratio", "intercept", "standardize"}
 
 
-def parse(strategies, grid, base):
-    """Return label -> options.Train; UsageError where a setting cannot be.
+class Change(NamedTuple):
+    """An option that a setting changes: its name, its value, and its text."""
+
+    name: str
+    value: Any
+    text: str  # "name=value"
+
+
+def parse(
+    strategies: str, grid: Sequence[str], base: dict[str, Any]
+) -> dict[str, TrainConfig]:
+    """Return label -> options; UsageError where a setting is not possible.
 
     `strategies`: "all", or settings STRATEGY[:key=value…] separated by commas; `grid`:
     texts "key=value,value…", of which every combination is tried with each setting;
     `base`: the options that all have in common, as a dict.
     """
     known = next(
-        f.metadata["choices"] for f in fields(TrainConfig) if f.name == "strategy"
+        field.metadata["choices"]
+        for field in fields(TrainConfig)
+        if field.name == "strategy"
     )
     texts = known if strategies == "all" else strategies.split(",")
-    axes = [[pair(f"{key}={value}", "--grid") for value in values] for key, values in
-            map(_axis, grid)]  # fmt: skip
-    found = {}
+    axes = [_axis(text) for text in grid]
+    settings: dict[str, TrainConfig] = {}
     for text, point in itertools.product(texts, itertools.product(*axes)):
-        name, *words = text.split(":")
-        expect("--strategies", name, known)
-        pairs = [pair(word, "--strategies") for word in words] + list(point)
-        label = " ".join([name, *(shown for _, _, shown in pairs)])
-        if label in found:
+        strategy, *words = text.split(":")
+        expect("--strategies", strategy, known)
+        changes = [_parse_change(word, "--strategies") for word in words] + list(point)
+        label = " ".join([strategy, *(change.text for change in changes)])
+        if label in settings:
             raise UsageError(f"--strategies: {label} is there twice")
-        changes = {key: value for key, value, _ in pairs}
-        found[label] = TrainConfig(**base | changes | {"strategy": name})
-    return found
+        options = {change.name: change.value for change in changes}
+        settings[label] = TrainConfig(**base | options | {"strategy": strategy})
+    return settings
 
 
-def _axis(text):
+def _axis(text: str) -> list[Change]:
+    """Return the values of one axis of the grid."""
     key, _, values = text.partition("=")
-    return key, values.split(",")
+    return [_parse_change(f"{key}={value}", "--grid") for value in values.split(",")]
 
 
-def pair(text, where):
-    """Return name, value and text of an option "key=value"; UsageError if unknown."""
+def _parse_change(text: str, where: str) -> Change:
+    """Return an option "key=value"; UsageError if it is unknown or does not fit."""
     key, _, value = text.partition("=")
     name = key.replace("-", "_")
-    known = {each.name: each for each in fields(TrainConfig) if each.name not in FIXED}
-    if name not in known:
-        raise UsageError(f"{where}: unknown option {key!r}" + nearest(name, known))
+    options = {
+        field.name: field for field in fields(TrainConfig) if field.name not in FIXED
+    }
+    if name not in options:
+        raise UsageError(f"{where}: unknown option {key!r}" + nearest(name, options))
     if name in OBJECTIVE:
-        flag = "--" + name.replace("_", "-")
-        raise UsageError(f"{where}: {key} changes what is minimised: give all {flag}")
-    if option_type(known[name]).type is bool:
+        raise UsageError(
+            f"{where}: {key} changes what is minimised: give all {flag(name)}"
+        )
+    if option_type(options[name]).type is bool:
         expect(f"{where} {key}", value, ("true", "false"))
-        return name, value == "true", f"{name}={value}"
-    return name, parse_flag(known[name], value), f"{name}={value}"
+        return Change(name, value == "true", f"{name}={value}")
+    return Change(name, parse_flag(options[name], value), f"{name}={value}")

@@ -3,93 +3,126 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from ...atomic_file import atomic_replace
+from ...atomic_file import atomic_write_text
 from ...errors import CheckpointError
-from ...reporting import tables
-from .runner import SHARES
+from ...reporting.run_folder import file_name
+from ...reporting.tables import format_number, format_table
+from ...reporting.timing import TIME_KINDS
+from .runner import Run
+from .statistics import ScalingResult
 
-COLUMNS = ("mode", "setting", "ranks", "repeats", "crowded", "epoch_seconds")
-COLUMNS += ("epoch_seconds_low", "epoch_seconds_high", "speedup", "speedup_low")
-COLUMNS += ("speedup_high", "efficiency", "efficiency_low", "efficiency_high")
-COLUMNS += ("epochs_to_target", "seconds_to_target", *SHARES, "predicted", "error")
-HEADINGS = ("mode", "setting", "ranks", "s an epoch", "95 %", "speed-up", "efficiency")
-HEADINGS += ("epochs", "s to target", "predicted", "")
+COLUMNS = (
+    "mode",
+    "setting",
+    "ranks",
+    "repeats",
+    "crowded",
+    "epoch_seconds",
+    "epoch_seconds_low",
+    "epoch_seconds_high",
+    "speedup",
+    "speedup_low",
+    "speedup_high",
+    "efficiency",
+    "efficiency_low",
+    "efficiency_high",
+    "epochs_to_target",
+    "seconds_to_target",
+    *TIME_KINDS,
+    "predicted",
+    "error",
+)
+HEADINGS = (
+    "mode",
+    "setting",
+    "ranks",
+    "s an epoch",
+    "95 %",
+    "speed-up",
+    "efficiency",
+    "epochs",
+    "s to target",
+    "predicted",
+    "",
+)
 
 
-def write(folder, records, rows):
+def write(folder: Path, runs: Sequence[Run], results: Sequence[ScalingResult]) -> None:
     """Write results.csv, runs.jsonl and extrap.txt into the folder of a study."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([COLUMNS, *map(values, rows)])
-    lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records)
-    texts = {"results.csv": text.getvalue(), "runs.jsonl": lines}
-    for name, content in (texts | {"extrap.txt": extrap(rows)}).items():
-        with atomic_replace(folder / name, CheckpointError) as temporary:
-            temporary.write_text(content)
+    writer.writerows([COLUMNS, *map(values, results)])
+    lines = "".join(json.dumps(run, ensure_ascii=False) + "\n" for run in runs)
+    atomic_write_text(folder / "results.csv", text.getvalue(), CheckpointError)
+    atomic_write_text(folder / "runs.jsonl", lines, CheckpointError)
+    atomic_write_text(folder / "extrap.txt", extrap(results), CheckpointError)
 
 
-def values(row):
+def values(result: ScalingResult) -> tuple[Any, ...]:
     """Return the values of a row of results.csv."""
-    none = None, None
     return (
-        *(row.mode, row.label, row.ranks, len(row.runs), int(row.crowded)),
-        *(row.seconds, *row.between),
-        *(row.speedup, *(row.speedup_between or none)),
-        *(row.efficiency, *(row.efficiency_between or none)),
-        *(row.epochs, row.to_target),
-        *(row.shares[name] for name in SHARES),
-        *(row.predicted, row.error),
+        *(result.mode, result.label, result.ranks, len(result.runs)),
+        int(result.crowded),
+        *(result.seconds, *result.interval),
+        *(result.speedup, *(result.speedup_interval or (None, None))),
+        *(result.efficiency, *(result.efficiency_interval or (None, None))),
+        *(result.epochs, result.seconds_to_target),
+        *(result.shares[kind] for kind in TIME_KINDS),
+        *(result.predicted, result.error),
     )
 
 
-def extrap(rows):
+def extrap(results: Sequence[ScalingResult]) -> str:
     """Return the seconds an epoch of all repeats in Extra-P's text format.
 
     One parameter, the ranks; a region for each mode and setting, on the numbers of
     ranks that all of them have and that had a core each.
     Source: Extra-P's documentation, "Text file format".
     """
-    found = {}
-    for row in rows:
-        if not row.crowded:
-            name = "".join(c if c.isalnum() else "_" for c in f"{row.mode}_{row.label}")
-            found.setdefault(name, {})[row.ranks] = row.times
-    points = sorted(set.intersection(*map(set, found.values()))) if found else []
-    lines = ["PARAMETER p", "POINTS " + " ".join(f"({p})" for p in points)]
-    for name, times in found.items() if points else ():
+    regions: dict[str, dict[int, list[float]]] = {}  # name -> ranks -> seconds
+    for result in results:
+        if not result.crowded:
+            name = file_name(f"{result.mode}_{result.label}", "_")
+            regions.setdefault(name, {})[result.ranks] = result.times
+    points = sorted(set.intersection(*map(set, regions.values()))) if regions else []
+    lines = ["PARAMETER p", "POINTS " + " ".join(f"({ranks})" for ranks in points)]
+    for name, times in regions.items() if points else ():
         lines += ["", f"REGION {name}", "METRIC time"]
-        lines += ["DATA " + " ".join(map(repr, times[p])) for p in points]
+        lines += ["DATA " + " ".join(map(repr, times[ranks])) for ranks in points]
     return "\n".join(lines) + "\n"
 
 
-def cells(rows):
-    """Return the table that people read, as lists of texts, headings first.
+def cells(results: Sequence[ScalingResult]) -> list[list[str]]:
+    """Return the readable table as lists of texts, headings first.
 
     Columns with nothing in them are left out.
     """
-    columns = zip(HEADINGS, *map(_cells, rows))
-    said = [each for each in columns if not {*each[1:]} <= {"–", ""}]
-    return [list(row) for row in zip(*said)] or [HEADINGS]
+    columns = zip(HEADINGS, *map(_cells, results))
+    filled = [column for column in columns if not {*column[1:]} <= {"–", ""}]
+    return [list(row) for row in zip(*filled)] or [list(HEADINGS)]
 
 
-def _cells(row):
-    low, high = row.between
+def _cells(result: ScalingResult) -> tuple[str, ...]:
+    low, high = result.interval
+    predicted = "–"
+    if result.predicted is not None:
+        predicted = f"{result.predicted:.4g} ({result.error:+.0%})"
     return (
-        *(row.mode, row.label, str(row.ranks), f"{row.seconds:.4g}"),
+        *(result.mode, result.label, str(result.ranks), f"{result.seconds:.4g}"),
         f"{low:.4g} … {high:.4g}",
-        _number(row.speedup, ".2f"),
-        _number(row.efficiency, ".2f"),
-        *(_number(row.epochs, ".3g"), _number(row.to_target, ".3g")),
-        "–" if row.predicted is None else f"{row.predicted:.4g} ({row.error:+.0%})",
-        "more ranks than cores" if row.crowded else "",
+        format_number(result.speedup, ".2f"),
+        format_number(result.efficiency, ".2f"),
+        format_number(result.epochs, ".3g"),
+        format_number(result.seconds_to_target, ".3g"),
+        predicted,
+        "more ranks than cores" if result.crowded else "",
     )
 
 
-def _number(value, form):
-    return "–" if value is None else format(value, form)
-
-
-def lines(rows):
+def lines(results: Sequence[ScalingResult]) -> list[str]:
     """Return the table for a terminal."""
-    return tables.format_table(cells(rows))
+    return format_table(cells(results))

@@ -1,60 +1,84 @@
-"""Runs that nobody has made, from what the pieces of a study's runs cost."""
+"""Predictions of a study's runs, and of runs on more ranks, by the cost model."""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html import escape
 
 from ...reporting import tables
 from ...reporting.html import table
-from .cost_model import MODELLED
+from .cost_model import MODELLED, CostModel, EpochCost
+from .statistics import ScalingResult
+from .study import Study
 
 HEADINGS = ("setting", "ranks", "s an epoch", "efficiency", "in exchanges")
 HEADINGS += ("batch for a tenth", "steps between averages for a tenth")
 
 
-def predict(study, costs, rows):
-    """Fill in what the model says of the study's own points."""
-    for row in rows:
-        base = study.settings[row.label]
-        options = dataclasses.replace(base, **study.sizes(row.mode, base, row.ranks))
-        found = costs.epoch(row.label, options, row.ranks)
-        row.predicted = None if found is None or row.crowded else found[0]
+def with_predictions(
+    study: Study, model: CostModel, results: Sequence[ScalingResult]
+) -> list[ScalingResult]:
+    """Return the results of a study with what the model predicts for them."""
+    predicted = []
+    for result in results:
+        base = study.settings[result.label]
+        options = dataclasses.replace(
+            base, **study.sizes(result.mode, base, result.ranks)
+        )
+        cost = model.epoch(result.label, options, result.ranks)
+        seconds = None if cost is None or result.crowded else cost.seconds
+        predicted.append(replace(result, predicted=seconds))
+    return predicted
 
 
-def forecast(study, costs, ranks):
+def forecast(
+    study: Study, model: CostModel, rank_counts: Sequence[int]
+) -> list[tuple[str, ...]]:
     """Return the rows of the forecast for other numbers of ranks, as texts."""
-    cells = []
+    rows = []
     for label, base in study.settings.items():
-        one = costs.epoch(label, dataclasses.replace(base, workers=1), 1)
-        for many in ranks:
-            cells.append(
-                (label, f"{many:,}", *_forecast(study, costs, label, many, one))
-            )
-    return cells
+        serial = model.epoch(label, dataclasses.replace(base, workers=1), 1)
+        for ranks in rank_counts:
+            cells = _cells(study, model, label, ranks, serial)
+            rows.append((label, f"{ranks:,}", *cells))
+    return rows
 
 
-def _forecast(study, costs, label, ranks, one):
+def _cells(
+    study: Study, model: CostModel, label: str, ranks: int, serial: EpochCost | None
+) -> tuple[str, ...]:
     base = study.settings[label]
     changes = {"workers": ranks}
     if base.strategy == "sync":
         changes["batch_size"] = max(1, round(study.batch(base) / ranks))
     options = dataclasses.replace(base, **changes)
-    found = costs.epoch(label, options, ranks)
-    if found is None:
+    cost = model.epoch(label, options, ranks)
+    if cost is None or serial is None:
         return "unknown", "", "", "", ""
-    seconds, sent = found
-    batch, period = costs.advice(label, options, ranks)
-    efficiency = one[0] / (seconds * ranks)
-    texts = f"{seconds:.4g}", f"{efficiency:.2f}", f"{sent / seconds:.0%}"
+    batch, period = model.advice(label, options, ranks)
     return (
-        *texts,
+        f"{cost.seconds:.4g}",
+        f"{serial.seconds / (cost.seconds * ranks):.2f}",
+        f"{cost.exchanges / cost.seconds:.0%}",
         "more than the rows" if batch is None else f"{batch:,}",
         f"{period:,}",
     )
 
 
-def remarks(study, costs, rows, ranks=()):
-    """Yield sentences: how far the model is off where it can be told; its ground."""
-    errors = [abs(row.error) for row in rows if row.predicted and row.ranks > 1]
+def remarks(
+    study: Study,
+    model: CostModel,
+    results: Sequence[ScalingResult],
+    ranks: Sequence[int] = (),
+) -> Iterator[str]:
+    """Yield sentences on the errors of the model, where known, and on its basis."""
+    errors = [
+        abs(result.error)
+        for result in results
+        if result.error is not None and result.predicted and result.ranks > 1
+    ]
     if errors:
         yield (
             f"Against {len(errors)} measured points on several ranks the model is off "
@@ -62,25 +86,30 @@ def remarks(study, costs, rows, ranks=()):
         )
     else:
         yield "No measured point on several ranks tells how far the model is off."
-    if max(ranks, default=1) > costs.per_node:
-        yield _on_networks(costs)
-    others = [k for k, e in study.settings.items() if e.strategy not in MODELLED]
+    if max(ranks, default=1) > model.per_node:
+        yield _network_remark(model)
+    others = [
+        label
+        for label, options in study.settings.items()
+        if options.strategy not in MODELLED
+    ]
     if others:
         yield f"Not modelled: {', '.join(others)}."
 
 
-def _on_networks(costs):
-    nodes = f"with {costs.per_node} ranks a node"
-    if costs.network:
-        latency, bandwidth = costs.network
+def _network_remark(model: CostModel) -> str:
+    nodes = f"with {model.per_node} ranks a node"
+    if model.network:
+        latency, bandwidth = model.network
         return (
             f"Between nodes, {nodes}, the network is taken as stated: "
             f"{1e6 * latency:.3g} µs, {bandwidth / 1e9:.3g} GB/s; it was not measured."
         )
-    if costs.far:
+    if model.internode:
+        latency, slope = model.internode.intercept, model.internode.slope
         return (
             f"Between nodes, {nodes}, the network is as measured between two: "
-            f"{1e6 * costs.far.first:.3g} µs, {1e-9 / max(costs.far.each, 1e-15):.3g} "
+            f"{1e6 * latency:.3g} µs, {1e-9 / max(slope, 1e-15):.3g} "
             "GB/s; contention among many nodes cannot be known from two."
         )
     return (
@@ -89,17 +118,28 @@ def _on_networks(costs):
     )
 
 
-def html_section(study, costs, rows, ranks, said=()):
-    """Yield the parts of a page that foretell."""
+def html_section(
+    study: Study,
+    model: CostModel,
+    results: Sequence[ScalingResult],
+    ranks: Sequence[int],
+    measurements: Sequence[str] = (),
+) -> Iterator[str]:
+    """Yield the HTML of the forecast; `measurements` are sentences to begin with."""
     yield "<h2>Foretold</h2>"
-    for sentence in (*said, *remarks(study, costs, rows, ranks)):
+    for sentence in (*measurements, *remarks(study, model, results, ranks)):
         yield f"<p>{escape(sentence)}</p>"
     if ranks:
-        yield table(HEADINGS, forecast(study, costs, ranks), [])
+        yield table(HEADINGS, forecast(study, model, ranks), [])
 
 
-def lines(study, costs, rows, ranks):
+def lines(
+    study: Study,
+    model: CostModel,
+    results: Sequence[ScalingResult],
+    ranks: Sequence[int],
+) -> list[str]:
     """Return the forecast for a terminal."""
-    found = [HEADINGS, *forecast(study, costs, ranks)] if ranks else []
-    text = tables.format_table(found) if found else []
-    return [*text, *remarks(study, costs, rows, ranks)]
+    rows = [HEADINGS, *forecast(study, model, ranks)] if ranks else []
+    text = tables.format_table(rows) if rows else []
+    return [*text, *remarks(study, model, results, ranks)]

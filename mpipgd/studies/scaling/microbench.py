@@ -1,255 +1,311 @@
-"""What the pieces of a run cost here: steps without exchange, exchange without steps.
+"""Measure what a run's steps and exchanges cost here, each without the other.
 
 Collective; `mpipgd scale --calibrate` runs it on one rank, then on several.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import time
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ...comm import mpi
 from ...comm.allreduce import SMALL_BYTES, make_allreduce
+from ...comm.reduce_scatter import SharedWindowReduce
 from ...comm.topology import Grid
 from ...config import toml
 from ...config.options import TrainConfig
-from ...data.hdf5 import source as store
+from ...data.hdf5.source import open_data
 from ...errors import MpipgdError
 from ...reporting.timing import Clock
 from ...training import loop
+from ...training.steppers import FusedLocalStepper
 from ...training.trainer import Trainer
 from ...training.watchdog import Watchdog
 
-SPAN = 0.06  # seconds that a measurement takes at least
-SPANS = 3  # of which the median counts
+if TYPE_CHECKING:
+    from ...array_types import FloatArray
+    from ...comm.mpi import Comm
+    from ...transforms.base import State
+
+MIN_SPAN = 0.06  # seconds that a measurement takes at least
+SPANS = 3  # measurements, of which the median counts
 WORK = 1 << 17  # doubles that are read between two exchanges: 1 MB
-MIN_SECONDS = 1e-7  # seconds that an exchange takes at least
-LEAST = 30  # steps that are looked at one by one
-RANKS = [2**k for k in range(13)]  # among which the slowest step is foretold
+MIN_SECONDS = 1e-7  # of an exchange
+MIN_STEPS = 30  # steps that are timed one by one
+RANKS = [2**k for k in range(13)]  # for which the slowest step is predicted
 
 
-class _NoHooks:
-    """Hooks with nothing to do but to stop after an epoch."""
+class _EpochEnds:
+    """A callback with nothing to do, called at the end of each epoch."""
 
-    def __init__(self, steps):
-        self.steps = steps
+    def __init__(self, steps_per_epoch: int) -> None:
+        self.steps_per_epoch = steps_per_epoch
 
-    def next(self, step):
-        """Return the end of this epoch."""
-        return (step // self.steps + 1) * self.steps
+    def next(self, step: int) -> float:
+        return (step // self.steps_per_epoch + 1) * self.steps_per_epoch
 
-    def __call__(self, step, state):
+    def __call__(self, step: int, state: State) -> None:
         return None
 
 
-def steps(comm, text, *, share, batch, how):
+class StepCost(NamedTuple):
+    """Mean seconds of a step, and {ranks: seconds by which the slowest exceeds it}."""
+
+    seconds: float
+    delays: dict[int, float]
+
+
+def steps(
+    comm: Comm, text: str, *, share: float, batch: int, how: str
+) -> dict[str, Any] | None:
     """Return what a step costs one worker with a share of the rows, as a dict, or None.
 
-    `text`: the run's options as TOML. `how` it is taken: "alone", as by the one worker
-    of a run or by workers that drift; "one by one", as by those that meet at each step,
-    but meeting nobody; "marching", as by those whose meetings are compiled with the
-    steps (see `march`), which is None where they cannot be.
+    text: the run's options as TOML. how: "alone", as by the one worker of a run or by
+    workers that exchange nothing between steps; "one by one", as by workers that
+    exchange at each step, but without the exchange; "marching", as by those whose
+    exchanges are compiled with the steps (`FusedSyncStepper`), which is None where
+    that is not possible.
     """
-    base = TrainConfig(**toml.from_text(text, "study.json"))
     options = dataclasses.replace(
-        base, workers=1, rows_share=share, batch_size=batch, epochs=10**6,
-        run=None, target=None, time_limit=None, sync_until=0.0,
-    )  # fmt: skip
-    names = {"x": options.x, "y": options.y}
-    source = store.open_data(comm, options.data, **names, share=share)
+        TrainConfig(**toml.from_text(text, "study.json")),
+        workers=1,
+        rows_share=share,
+        batch_size=batch,
+        epochs=10**6,
+        run=None,
+        target=None,
+        time_limit=None,
+        sync_until=0.0,
+    )
+    source = open_data(comm, options.data, x=options.x, y=options.y, share=share)
     with mpi.freed_collectively(Grid(comm, 1)) as grid:
-        course = Trainer(options, grid, source, Watchdog(comm, 0))
-        with mpi.freed_collectively(course):
-            found = HOW[how](course)
-            if found is None:
+        trainer = Trainer(
+            options,
+            grid,
+            source,
+            Watchdog(comm, 0),
+            fuse_steps=how != "one by one",
+        )
+        with mpi.freed_collectively(trainer):
+            cost = HOW[how](trainer)
+            if cost is None:
                 return None
-            mean, waits = found
-    width = np.dtype(source.header.dtype).itemsize * source.header.n_features
+    row_bytes = np.dtype(source.header.dtype).itemsize * source.header.n_features
+    plan, objective = trainer.plan, trainer.objective
     return {
-        "share": share, "how": how, "batch": course.plan.batch_size,
-        "seconds": mean, "waits": waits,
-        "steps": course.plan.steps, "rows": course.plan.rows,
-        "size": course.objective.size, "dtype": np.dtype(course.objective.dtype).name,
-        "compiled": bool(course.objective.compiled),
-        "read_seconds": course.clock.read, "read_bytes": course.plan.rows * width,
-    }  # fmt: skip
+        "share": share,
+        "how": how,
+        "batch": plan.batch_size,
+        "seconds": cost.seconds,
+        "waits": cost.delays,
+        "steps": plan.steps,
+        "rows": plan.rows,
+        "size": objective.size,
+        "dtype": np.dtype(objective.dtype).name,
+        "compiled": bool(objective.compiled),
+        "read_seconds": trainer.clock.read,
+        "read_bytes": plan.rows * row_bytes,
+    }
 
 
-def _alone(course):
-    """Return the mean seconds of a step, and no waits."""
-    parts, epoch = course.parts, course.plan.steps
-    state = parts.transform.init(parts.store.pull())
-    run = partial(
-        loop.train, parts.gradient, parts.transform, parts.store, _NoHooks(epoch),
-        state=state, descend=parts.descend,
-    )  # fmt: skip
-    at = run(step=0, steps=epoch)  # the first epoch finds nothing in the caches
+def _alone(trainer: Trainer) -> StepCost:
+    """Return the mean seconds of a step in the loop, without delays."""
+    components, epoch = trainer.components, trainer.plan.steps
+
+    def run(step: int, steps: int) -> int:
+        return loop.train(
+            components.stepper,
+            components.store,
+            _EpochEnds(epoch),
+            step=step,
+            steps=steps,
+        )[0]
+
+    step = run(step=0, steps=epoch)  # the first epoch finds nothing in the caches
     began = time.perf_counter()
-    at = run(step=at, steps=at + epoch)
-    once = time.perf_counter() - began
-    epochs, spent = max(1, math.ceil(SPAN / once)), []
-    for _ in range(SPANS if once < 1.0 else 1):
+    step = run(step=step, steps=step + epoch)
+    seconds = time.perf_counter() - began
+    epochs, spans = max(1, math.ceil(MIN_SPAN / seconds)), []
+    for _ in range(SPANS if seconds < 1.0 else 1):
         began = time.perf_counter()
-        at = run(step=at, steps=at + epochs * epoch)
-        spent.append((time.perf_counter() - began) / (epochs * epoch))
-    return float(np.median(spent)), {}
+        step = run(step=step, steps=step + epochs * epoch)
+        spans.append((time.perf_counter() - began) / (epochs * epoch))
+    return StepCost(float(np.median(spans)), {})
 
 
-def _one_by_one(course):
-    """Return the mean seconds of the loop's steps, and the waits of several ranks."""
-    parts, store, transform = course.parts, course.parts.store, course.parts.transform
-    state = transform.init(store.pull())
-
-    def step(t):
-        nonlocal state
-        weights = store.pull()
-        update, state = transform.update(parts.gradient(weights, t), state, weights)
-        store.push(update)
-
-    spent = _each(step, course.plan.steps)
+def _one_by_one(trainer: Trainer) -> StepCost:
+    """Return the mean seconds of single steps, and the delays of several ranks."""
+    seconds = _step_seconds(trainer)
     began = time.perf_counter()
-    course.plan.order(1, 0)  # all ranks do it at once: nobody waits for it
-    order = (time.perf_counter() - began) / course.plan.steps
-    return float(spent.mean()) + order, _straggler_delays(spent)
+    trainer.plan.order(1, 0)  # all ranks do it at the same time: it delays nobody
+    order = (time.perf_counter() - began) / trainer.plan.steps
+    return StepCost(float(seconds.mean()) + order, _straggler_delays(seconds))
 
 
-def _fused_sync(course):
-    """Return the same for compiled steps; None where they cannot be."""
-    options, parts, objective = course.options, course.parts, course.objective
+def _fused_sync(trainer: Trainer) -> StepCost | None:
+    """Return the same for compiled steps; None where they are not possible."""
+    objective = trainer.objective
     small = objective.size * np.dtype(objective.dtype).itemsize <= SMALL_BYTES
-    able = getattr(objective, "supports_fused_sync", lambda X: False)(
-        course.data.train.X
-    )
-    if not (small and able and parts.descend) or options.average_from is not None:
+    fusible = isinstance(trainer.components.stepper, FusedLocalStepper)
+    supported = objective.supports_fused_sync(trainer.data.train.X)
+    averaged = trainer.options.average_from is not None
+    if not (small and supported and fusible) or averaged:
         return None
-    mean, _ = _alone(course)
-    weights = parts.store.pull()
-    return mean, _straggler_delays(
-        _each(lambda t: parts.descend(weights, t, t + 1), course.plan.steps)
-    )
+    cost = _alone(trainer)
+    return cost._replace(delays=_straggler_delays(_step_seconds(trainer)))
 
 
-HOW = {"alone": _alone, "one by one": _one_by_one, "marching": _fused_sync}
+HOW: dict[str, Callable[[Trainer], StepCost | None]] = {
+    "alone": _alone,
+    "one by one": _one_by_one,
+    "marching": _fused_sync,
+}
 
 
-def _each(step, epoch):
-    """Take steps for a while; return the seconds of each but an epoch's first."""
+def _step_seconds(trainer: Trainer) -> FloatArray:
+    """Take steps one by one; return the seconds of each but an epoch's first."""
+    stepper, weights = trainer.components.stepper, trainer.components.store.pull()
     ends = [time.perf_counter()]
-    until = ends[0] + 2 * SPANS * SPAN
-    while len(ends) < LEAST or ends[-1] < until:
-        step(len(ends) - 1)
+    until = ends[0] + 2 * SPANS * MIN_SPAN
+    while len(ends) < MIN_STEPS or ends[-1] < until:
+        step = len(ends) - 1
+        stepper.advance(weights, step, step + 1)
         ends.append(time.perf_counter())
-    spent = np.diff(ends)
-    inside = np.arange(len(spent)) % epoch != 0
-    return spent[inside] if inside.any() else spent
+    seconds = np.diff(ends)
+    inside = np.arange(len(seconds)) % trainer.plan.steps != 0
+    return seconds[inside] if inside.any() else seconds
 
 
-def _straggler_delays(spent):
+def _straggler_delays(seconds: FloatArray) -> dict[int, float]:
     """Return {ranks: seconds}: by how much the slowest of so many exceeds the mean."""
-    spent = np.sort(spent)
-    return {ranks: _slowest(spent, ranks) - float(spent.mean()) for ranks in RANKS}
+    ordered = np.sort(seconds)
+    mean = float(ordered.mean())
+    return {ranks: _slowest(ordered, ranks) - mean for ranks in RANKS}
 
 
-def _slowest(steps, ranks):
+def _slowest(ordered: FloatArray, ranks: int) -> float:
     """Return the expected seconds of the slowest of so many independent steps.
 
-    E[max] = Σ x₍ᵢ₎ ((i/n)^P - ((i-1)/n)^P) over the n steps that were seen, in order.
+    E[max] = Σ x₍ᵢ₎ ((i/n)^P - ((i-1)/n)^P) over the n measured steps, in order.
     """
-    share = (np.arange(len(steps) + 1) / len(steps)) ** ranks
-    return float(np.diff(share) @ steps)
+    share = (np.arange(len(ordered) + 1) / len(ordered)) ** ranks
+    return float(np.diff(share) @ ordered)
 
 
-def exchanges(comm, cases):
+def exchanges(comm: Comm, cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return what sums over all ranks cost: a dict for each (size, dtype, …) of cases.
 
-    As in training: a worker a rank, in the fixed order, whole or, `apart`, in slices.
+    As in training: a worker a rank, in the fixed order, the whole sum on each rank or,
+    with `apart`, each rank's slice.
     """
-    found = []
+    costs = []
     with mpi.freed_collectively(Grid(comm, comm.size)) as grid:
-        nodes = len(set(grid.node_leaders))
         for case in cases:
-            seconds = _exchange(grid, **case)
-            item = np.dtype(case["dtype"]).itemsize
-            found.append(
-                case
-                | {"ranks": comm.size, "nodes": nodes, "seconds": seconds}
-                | {"bytes": case["size"] * item}
+            seconds = _exchange_seconds(
+                grid,
+                case["size"],
+                case["dtype"],
+                compiled=case["compiled"],
+                sharded=case["apart"],
             )
-    return found
+            nbytes = case["size"] * np.dtype(case["dtype"]).itemsize
+            costs.append(
+                case
+                | {"ranks": comm.size, "nodes": grid.n_nodes, "seconds": seconds}
+                | {"bytes": nbytes}
+            )
+    return costs
 
 
-def _exchange(grid, size, dtype, compiled, apart):
+def _exchange_seconds(
+    grid: Grid, size: int, dtype: str, *, compiled: bool, sharded: bool
+) -> float:
     """Return the seconds of an exchange, as of a gradient that was just computed.
 
-    Work between two of them lets caches and connections get as cold as in training.
-    What that takes, and writing the gradient and reading weights, is not counted.
+    Work between two of them makes caches and connections as cold as in training. The
+    time of that work, of writing the gradient and of reading weights is subtracted.
     """
     work = np.ones(WORK)
-    vectors = make_allreduce(grid, Clock(), size, dtype, compiled=compiled, apart=apart)
-    own, (new, weights) = np.ones((1, size), dtype), np.ones((2, size), dtype)
-    mine = vectors.rows if vectors.sharded else np.ones((1, size), dtype)
+    allreduce = make_allreduce(
+        grid, Clock(), size, dtype, compiled=compiled, sharded=sharded
+    )
+    private, (gradient, weights) = np.ones((1, size), dtype), np.ones((2, size), dtype)
+    rows = allreduce.gradient_buffer
+    if rows is None:
+        rows = np.ones((1, size), dtype)
 
-    def in_slices():
+    def with_reduce_scatter() -> None:
+        assert isinstance(allreduce, SharedWindowReduce)  # as it is sharded
         work.sum()
-        mine[0] = new
-        part = vectors.reduce_scatter()
-        vectors.result[vectors.slice] = part
-        vectors.window.barrier()  # as when the weights are updated
-        vectors.result.sum()
+        rows[0] = gradient
+        local = allreduce.reduce_scatter(rows)
+        allreduce.result[allreduce.slice] = local
+        allreduce.window.barrier()  # as when the weights are updated
+        allreduce.result.sum()
 
-    def whole():
+    def with_allreduce() -> None:
         work.sum()
-        mine[0] = new
-        vectors(mine).sum()
+        rows[0] = gradient
+        allreduce(rows).sum()
 
-    def local():
+    def without_exchange() -> None:
         work.sum()
-        own[0] = new
+        private[0] = gradient
         weights.sum()
 
     try:
-        once = _repeated(grid.comm, in_slices if vectors.sharded else whole)
-        return max(MIN_SECONDS, once - _repeated(grid.comm, local))
+        exchange = with_reduce_scatter if allreduce.sharded else with_allreduce
+        seconds = _median_seconds(grid.comm, exchange)
+        return max(MIN_SECONDS, seconds - _median_seconds(grid.comm, without_exchange))
     finally:
-        vectors.free()
+        allreduce.free()
 
 
-def _repeated(comm, once):
-    """Return the median seconds of something collective, the slowest rank's."""
+def _median_seconds(comm: Comm, action: Callable[[], None]) -> float:
+    """Return the median seconds of a collective action, those of the slowest rank."""
     for _ in range(3):
-        once()
+        action()
     comm.Barrier()
     began = time.perf_counter()
-    once()
-    each = max(1e-7, mpi.allreduce_max(comm, [time.perf_counter() - began])[0])
-    times, spent = max(1, min(5000, math.ceil(SPAN / each))), []
+    action()
+    seconds = max(1e-7, mpi.allreduce_max(comm, [time.perf_counter() - began])[0])
+    repeats, spans = max(1, min(5000, math.ceil(MIN_SPAN / seconds))), []
     for _ in range(SPANS):
         comm.Barrier()
         began = time.perf_counter()
-        for _ in range(times):
-            once()
-        spent.append((time.perf_counter() - began) / times)
-    return float(mpi.allreduce_max(comm, [np.median(spent)])[0])
+        for _ in range(repeats):
+            action()
+        spans.append((time.perf_counter() - began) / repeats)
+    return float(mpi.allreduce_max(comm, [float(np.median(spans))])[0])
 
 
-def measured(comm, wanted):
-    """Return the costs that are wanted, of steps and of exchanges; collective.
+def measure(comm: Comm, requests: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the costs that are asked for, of steps and of exchanges; collective.
 
     Steps are each rank's own, at the same time: on several ranks they share the memory.
     """
-    found = {"steps": [], "exchanges": []}
-    for each in wanted.get("steps", ()):
-        label, text = each.pop("label"), each.pop("options")
+    costs: dict[str, list[dict[str, Any]]] = {"steps": [], "exchanges": []}
+    for request in requests.get("steps", ()):
         comm.Barrier()
         try:
-            cost = steps(mpi.comm_self(), text, **each)
-        except MpipgdError:  # too few rows, say, on each rank alike: one point less
+            cost = steps(
+                mpi.comm_self(),
+                request["options"],
+                share=request["share"],
+                batch=request["batch"],
+                how=request["how"],
+            )
+        except MpipgdError:  # too few rows, say, the same on each rank: a point less
             continue
         if cost:
             cost["seconds"] = float(np.mean(comm.allgather(cost["seconds"])))
-            found["steps"].append({"label": label, "ranks": comm.size} | cost)
-    if "exchanges" in wanted:
-        found["exchanges"] = exchanges(comm, wanted["exchanges"])
-    return found
+            label = {"label": request["label"], "ranks": comm.size}
+            costs["steps"].append(label | cost)
+    if "exchanges" in requests:
+        costs["exchanges"] = exchanges(comm, requests["exchanges"])
+    return costs

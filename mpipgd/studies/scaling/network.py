@@ -1,19 +1,33 @@
-"""What somebody states of a network: latency and bandwidth, as numbers."""
+"""What the user states about a network: latency and bandwidth, as numbers."""
+
+from typing import NamedTuple
 
 from ...errors import UsageError
 
 
-def parse_network(text):
-    """Return (seconds, bytes/s) of a text like "latency=2us,bandwidth=12GB/s"."""
+class Network(NamedTuple):
+    """The network between nodes, in seconds and bytes/s."""
+
+    latency: float
+    bandwidth: float
+
+
+def parse_network(text: str) -> Network:
+    """Return the network of a text like "latency=2us,bandwidth=12GB/s".
+
+    Raises UsageError where the text is anything else.
+    """
     units = {"s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
     units |= {"GB/s": 1e9, "MB/s": 1e6, "kB/s": 1e3}
     units |= {"Gbit/s": 1.25e8, "Mbit/s": 1.25e5}
     try:
-        pairs = dict(each.split("=") for each in text.split(","))
-        values = [_quantity(pairs.pop(key), units) for key in ("latency", "bandwidth")]
-        if pairs or min(values) <= 0:
+        pairs = dict(pair.split("=") for pair in text.split(","))
+        network = Network(
+            *(_quantity(pairs.pop(key), units) for key in Network._fields)
+        )
+        if pairs or min(network) <= 0:
             raise ValueError
-        return tuple(values)
+        return network
     except (ValueError, KeyError):
         raise UsageError(
             f"--network {text}: expected latency=SECONDS,bandwidth=RATE, as "
@@ -21,6 +35,6 @@ def parse_network(text):
         ) from None
 
 
-def _quantity(text, units):
+def _quantity(text: str, units: dict[str, float]) -> float:
     number = text.rstrip("abcdefghijklmnopqrstuvwxyzGMBµ/")
     return float(number) * units[text[len(number) :]]

@@ -1,10 +1,18 @@
-"""A study as one page that opens from disk, and prints."""
+"""A study as one HTML page with its tables and pictures inside."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from html import escape
+from pathlib import Path
+from typing import Any
 
-from ...reporting import plots
-from ...reporting.html import definition_list, document, picture, table
-from . import export, figures, statistics
+from ...reporting.html import definition_list, picture, table, write_page
+from ...reporting.plots import has_matplotlib
+from . import export, plots, statistics
+from .runner import Run
+from .statistics import ScalingResult
+from .study import Study
 
 READING = (
     "Every number is a median over the repeats, with a 95 % bootstrap interval of that "
@@ -22,108 +30,110 @@ TEXTS = {
 }
 
 
-def write(folder, study, records, rows, forecast=()):
+def write(
+    folder: Path,
+    study: Study,
+    runs: Sequence[Run],
+    results: Sequence[ScalingResult],
+    forecast: Sequence[str] = (),
+) -> None:
     """Write index.html of a study into its folder.
 
-    `forecast`: parts that come behind the pictures.
+    `forecast`: HTML that follows the pictures.
     """
     title = f"Scaling on {study.name}"
-    bad = [row.crowded for row in rows]
-    parts = [
+    bad = [result.crowded for result in results]
+    headings, *rows = export.cells(results)
+    sections = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(READING + CROWDED * any(bad))}</p>",
-        definition_list(_facts(study, records)),
-        *_incomplete(study, records),
+        definition_list(_facts(study, runs)),
+        *_incomplete(study, runs),
         *(
             f"<p>{escape(line)}.</p>"
-            for line in statistics.weight_equality_lines(rows, records)
+            for line in statistics.weight_equality_lines(results, runs)
         ),
-        table(*_head_and_rows(rows), bad),
-        *_pictures(rows),
+        table(headings, rows, bad),
+        *_pictures(results),
         *forecast,
     ]
-    document(folder / "index.html", title, parts)
+    write_page(folder / "index.html", title, sections)
 
 
-def _head_and_rows(rows):
-    head, *cells = export.cells(rows)
-    return head, cells
-
-
-def _facts(study, records):
+def _facts(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
     """Return what all runs have in common, name -> value."""
-    fine = [each for each in records if each["status"] == "ok"]
-    facts = {}
+    successful = [run for run in runs if run["status"] == "ok"]
+    facts: dict[str, Any] = {}
     for label, base in study.settings.items():
         sizes = f"batch {base.batch_size} rows a worker"
         if base.strategy == "sync" and not base.workers and "strong" in study.modes:
             sizes = f"global batch {study.batch(base):,} in strong mode"
         model = f"{base.model}, {base.optimizer}, lr {base.lr:g}, {base.dtype or ''}"
         facts[label] = f"{model.rstrip(', ')}; {sizes}; {base.epochs} epochs"
-    if fine:
-        last = fine[-1]
+    if successful:
+        last = successful[-1]
         facts["machine"] = f"{last['platform']}, {last['cores']} cores a node"
         facts["MPI"] = last["library"]
-        facts["nodes"] = f"up to {max(each['nodes'] for each in fine)}"
+        facts["nodes"] = f"up to {max(run['nodes'] for run in successful)}"
     return facts | {"repeats": study.repeat}
 
 
-def _incomplete(study, records):
+def _incomplete(study: Study, runs: Sequence[Run]) -> Iterator[str]:
     """Yield paragraphs on runs that are missing or failed."""
-    whole = len(list(study.points()))
-    if len(records) < whole:
-        yield f"<p><b>{len(records)} of {whole} runs have ended so far.</b></p>"
-    for each in records:
-        if each["status"] != "ok":
-            name = f"{each['mode']} {each['label']}, {each['ranks']} ranks"
-            yield f"<p>{escape(name)}: {escape(each['status'])}</p>"
+    total = len(list(study.points()))
+    if len(runs) < total:
+        yield f"<p><b>{len(runs)} of {total} runs have ended so far.</b></p>"
+    for run in runs:
+        if run["status"] != "ok":
+            name = f"{run['mode']} {run['label']}, {run['ranks']} ranks"
+            yield f"<p>{escape(name)}: {escape(run['status'])}</p>"
 
 
-def _pictures(rows):
+def _pictures(results: Sequence[ScalingResult]) -> Iterator[str]:
     """Yield the pictures of each mode."""
-    if not plots.has_matplotlib():
+    if not has_matplotlib():
         yield "<p>Pictures need matplotlib: pip install matplotlib.</p>"
         return
     for mode, text in TEXTS.items():
-        mine = [row for row in rows if row.mode == mode]
-        if mine:
+        of_mode = [result for result in results if result.mode == mode]
+        if of_mode:
             yield f"<h2>{mode.capitalize()} scaling</h2><p>{text}</p>"
-            yield from _of_mode(mode, mine)
+            yield from _pictures_of_mode(mode, of_mode)
 
 
-def _of_mode(mode, rows):
+def _pictures_of_mode(mode: str, results: Sequence[ScalingResult]) -> Iterator[str]:
     """Yield the pictures of one mode."""
     strong = mode == "strong"
-    made = figures.lines(
-        rows, lambda r: r.seconds, lambda r: r.between, label="seconds an epoch",
+    figure = plots.plot_by_ranks(
+        results, lambda r: r.seconds, lambda r: r.interval, label="seconds an epoch",
         ideal=_ideal if strong else lambda ranks, base: base.seconds, log=True,
     )  # fmt: skip
     text = "Seconds of training an epoch; dotted: ideal scaling from the fewest ranks."
-    if any(row.predicted for row in rows):
+    if any(result.predicted for result in results):
         text += " Crosses: as the model has it."
-    yield picture(made, f"{mode}-seconds", f"Time per epoch ({mode})", text)
-    if any(row.efficiency is not None for row in rows):
-        made = figures.lines(
-            rows, lambda r: r.speedup, lambda r: r.speedup_between, label="speed-up",
+    yield picture(figure, f"{mode}-seconds", f"Time per epoch ({mode})", text)
+    if any(result.efficiency is not None for result in results):
+        figure = plots.plot_by_ranks(
+            results, lambda r: r.speedup, lambda r: r.speedup_interval, label="speed-up",
             ideal=lambda ranks, base: ranks / base.ranks,
         )  # fmt: skip
-        yield picture(made, f"{mode}-speedup", f"Speed-up ({mode})", "Dotted: ideal.")
-        made = figures.lines(
-            rows, lambda r: r.efficiency, lambda r: r.efficiency_between,
+        yield picture(figure, f"{mode}-speedup", f"Speed-up ({mode})", "Dotted: ideal.")
+        figure = plots.plot_by_ranks(
+            results, lambda r: r.efficiency, lambda r: r.efficiency_interval,
             label="efficiency", ideal=lambda ranks, base: 1.0,
         )  # fmt: skip
         text = "Of the ranks' time, what one rank would have needed too."
-        yield picture(made, f"{mode}-efficiency", f"Efficiency ({mode})", text)
+        yield picture(figure, f"{mode}-efficiency", f"Efficiency ({mode})", text)
     text = "Where a run's seconds went, a mean rank's; read: its rows, once a run."
     heading = f"Shares of the time ({mode})"
-    yield picture(figures.shares(rows), f"{mode}-shares", heading, text)
-    if any(row.epochs for row in rows):
-        made = figures.lines(
-            rows, lambda r: r.epochs, lambda r: None, label="epochs to the target"
+    yield picture(plots.plot_shares(results), f"{mode}-shares", heading, text)
+    if any(result.epochs for result in results):
+        figure = plots.plot_by_ranks(
+            results, lambda r: r.epochs, lambda r: None, label="epochs to the target"
         )
         text = "The target is the worst of the runs' last losses: all reach it."
-        yield picture(made, f"{mode}-epochs", "What the statistics did", text)
+        yield picture(figure, f"{mode}-epochs", "What the statistics did", text)
 
 
-def _ideal(ranks, base):
+def _ideal(ranks: int, base: ScalingResult) -> float:
     return base.seconds * base.ranks / ranks

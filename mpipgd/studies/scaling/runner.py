@@ -1,67 +1,96 @@
-"""Start the runs of a study that are not there yet, and read what runs have left."""
+"""Start the runs of a study that are missing, and read what runs have left."""
+
+from __future__ import annotations
 
 import json
 import shutil
 import subprocess
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from ...cluster import launcher, slurm
 from ...config import toml
 from ...errors import DivergenceError, MpipgdError, UsageError
+from ...reporting.base import Record
+from ...reporting.run_folder import read_epochs
+from ...reporting.timing import TIME_KINDS
+from .study import Point, Study
 
-SHARES = ("compute", "exchange", "wait", "read")
+Run: TypeAlias = dict[str, Any]  # a line of runs.jsonl
+
+SUMMARY_KEYS = (
+    "loss",
+    "score",
+    "epochs",
+    "steps",
+    "workers",
+    "samples_per_second",
+    "weights_sha256",
+)
 
 
-def run_missing(study, folder, say, *, ranks=None, before=lambda repeat: None):
+def run_missing(
+    study: Study,
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    ranks: Container[int] | None = None,
+    before: Callable[[int], None] = lambda repeat: None,
+) -> None:
     """Run what is missing, on all or on some numbers of ranks; say how each went.
 
-    A run that was interrupted, or failed otherwise than by diverging, begins again.
-    `before(repeat)` is called before each.
+    A run that was interrupted, or failed for another reason than divergence, begins
+    again. `before(repeat)` is called before each.
     """
-    points = [each for each in study.points() if ranks is None or each.ranks in ranks]
+    points = [
+        point for point in study.points() if ranks is None or point.ranks in ranks
+    ]
     for number, point in enumerate(points, 1):
         before(point.repeat)
-        found = record(study, folder, point)
-        if found is None or found["exit"] not in (0, DivergenceError.code):
-            _run(study, folder, point)
-            found = record(study, folder, point)
-        said = found["status"]
-        if said == "ok":
-            said = f"{found['epoch_seconds']:.4g} s an epoch"
+        run = read_run(folder, point)
+        if run is None or run["exit"] not in (0, DivergenceError.code):
+            _start(study, folder, point)
+            run = read_run(folder, point)
+            assert run is not None, "a run that was started has ended"
+        status = run["status"]
+        if status == "ok":
+            status = f"{run['epoch_seconds']:.4g} s an epoch"
         name = f"{point.mode} {point.label}, {point.ranks} ranks"
-        say(f"{number}/{len(points)}  {name}: {said}")
+        say(f"{number}/{len(points)}  {name}: {status}")
 
 
-def _run(study, folder, point):
+def _start(study: Study, folder: Path, point: Point) -> None:
+    """Run a point under mpirun, and wait for its end."""
     run = folder / "runs" / point.name
-    shutil.rmtree(run, ignore_errors=True)  # what an interrupted one has left
+    shutil.rmtree(run, ignore_errors=True)  # what an interrupted run has left
     run.mkdir(parents=True)
     settings = run / "settings.toml"
     settings.write_text(toml.to_text(study.options(point, folder)))
     words = launcher.launch_command(point.ranks)
     command = [*words, *launcher.mpipgd_command("train", "--config", settings)]
     with open(run / "output.txt", "wb") as output:
-        started = launcher.RankProcess(
+        process = launcher.RankProcess(
             command,
             env=launcher.launch_environment(point.ranks),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-        code = started.wait()
-    if started.stopped:
+        code = process.wait()
+    if process.stopped:
         raise UsageError(f"interrupted; go on with: mpipgd scale --out {folder}")
     (run / "exit.json").write_text(json.dumps({"exit": code}))
 
 
-def records(study, folder):
-    """Return the records of all runs of a study that have ended."""
-    found = (record(study, folder, point) for point in study.points())
-    return [each for each in found if each is not None]
+def read_runs(study: Study, folder: Path) -> list[Run]:
+    """Return all runs of a study that have ended."""
+    runs = (read_run(folder, point) for point in study.points())
+    return [run for run in runs if run is not None]
 
 
-def record(study, folder, point):
-    """Return what a run has left, as a dict; None where it has not ended.
+def read_run(folder: Path, point: Point) -> Run | None:
+    """Return what a run has left; None where it has not ended.
 
     epoch_seconds: mean seconds of training an epoch, without the first one.
     """
@@ -69,19 +98,19 @@ def record(study, folder, point):
     if not (run / "exit.json").exists():
         return None
     code = json.loads((run / "exit.json").read_text())["exit"]
-    found = vars(point) | {"exit": code, "folder": str(run)}
+    common = vars(point) | {"exit": code, "folder": str(run)}
     if code:
         lines = (run / "output.txt").read_text(errors="replace").splitlines()
-        said = [each for each in lines if each.startswith("mpipgd: ")]
-        why = (said or lines[-1:] or [""])[0].removeprefix("mpipgd: ")
-        return found | {"status": f"exit {code}: {why}"}
+        errors = [line for line in lines if line.startswith("mpipgd: ")]
+        reason = (errors or lines[-1:] or [""])[0].removeprefix("mpipgd: ")
+        return common | {"status": f"exit {code}: {reason}"}
     summary = json.loads((run / "summary.json").read_text())
     machine = json.loads((run / "env.json").read_text())
-    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    epochs = [each for each in lines if each["event"] == "epoch"]
-    parts = {name: summary["time"][name]["mean"] for name in SHARES}
-    kept = ("loss", "score", "epochs", "steps", "workers", "samples_per_second")
-    return found | parts | {key: summary[key] for key in (*kept, "weights_sha256")} | {
+    epochs = read_epochs(run)
+    return {
+        **common,
+        **{kind: summary["time"][kind]["mean"] for kind in TIME_KINDS},
+        **{key: summary[key] for key in SUMMARY_KEYS},
         "status": "ok",
         "epoch_seconds": _epoch_seconds(epochs),
         "seconds": summary["seconds"],
@@ -91,39 +120,41 @@ def record(study, folder, point):
         "library": machine["mpi"],
         "cores": machine["cores"],
         "platform": machine["platform"],
-    }  # fmt: skip
+    }
 
 
-def _epoch_seconds(epochs):
+def _epoch_seconds(epochs: Sequence[Record]) -> float:
     first, last = epochs[0], epochs[-1]
     if first is last:
         return last["seconds"] / max(1, last["epoch"])
     return (last["seconds"] - first["seconds"]) / (last["epoch"] - first["epoch"])
 
 
-def submit_jobs(study, folder, options, say):
-    """Submit a job of SLURM for each number of ranks; each collects what there is."""
+def submit_jobs(
+    study: Study, folder: Path, options: Sequence[str], say: Callable[[str], None]
+) -> None:
+    """Submit a SLURM job for each number of ranks; each job writes the page anew."""
     for ranks in study.ranks:
         words = ["scale", "--out", str(folder), "--only", str(ranks)]
-        given = [f"--ntasks={ranks}", "--job-name=mpipgd-scale", *options]
+        sbatch_options = [f"--ntasks={ranks}", "--job-name=mpipgd-scale", *options]
         path = folder / f"job-{ranks:04d}.sbatch"
-        path.write_text(slurm.job_script(words, given, folder))
+        path.write_text(slurm.job_script(words, sbatch_options, folder))
         say(f"job {slurm.submit(path)}: {ranks} ranks, {path}")
     say(f"when they have ended, look at {folder}/index.html; at any time:")
     say(f"    mpipgd scale --out {folder} --collect")
 
 
-def resolve_data(study_data, folder):
+def resolve_data(data: str, folder: Path) -> str:
     """Return the path of the data; a bundled set is made once, in the folder."""
     from ...data.create.bundled import BUNDLED
 
-    if Path(study_data).exists():
-        return str(Path(study_data).absolute())  # the study may go on from elsewhere
-    if study_data not in BUNDLED:
-        return str(study_data)
+    if Path(data).exists():
+        return str(Path(data).absolute())  # the study may go on from elsewhere
+    if data not in BUNDLED:
+        return str(data)
     path = folder / "data.h5"
     if not path.exists():
-        words = launcher.mpipgd_command("data", "make", study_data, path)
+        words = launcher.mpipgd_command("data", "make", data, path)
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode:
             raise MpipgdError(f"{' '.join(words)}: {done.stderr.strip()}")

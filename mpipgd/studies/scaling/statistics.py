@@ -1,4 +1,4 @@
-"""What a study's runs say: medians, speed-up, efficiency, and how sure they are.
+"""What follows from a study's runs: medians, speed-up, efficiency, with intervals.
 
 Speed-up and efficiency are against the fewest ranks p₀ of a setting, whose seconds are
 given too (Hoefler & Belli 2015, rules 1 and 2):
@@ -10,115 +10,168 @@ with T medians of seconds an epoch. Intervals are bootstrap percentiles (95 %) o
 medians. Where ranks outnumber cores there is no efficiency: they were not in parallel.
 """
 
+from __future__ import annotations
+
 import random
 import statistics
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from .runner import SHARES
+from ...reporting.timing import TIME_KINDS
+from .runner import Run
 
 DRAWS = 2000
 
+Interval: TypeAlias = tuple[float, float]  # (low, high)
+CurvePoint: TypeAlias = tuple[float, float, float | None]  # epoch, seconds, loss
 
-@dataclass
+
+@dataclass(frozen=True)
 class ScalingResult:
-    """One setting on one number of ranks: medians over its repeats, and intervals."""
+    """One setting on one number of ranks: medians over its repeats, and intervals.
+
+    `seconds` and `predicted` are of an epoch, `interval` is that of `seconds`, `epochs`
+    those to the target, `shares` the shares of compute, exchange, wait and read.
+    """
 
     mode: str
     label: str
     ranks: int
-    runs: list
-    seconds: float = 0.0  # an epoch
-    between: tuple = ()  # of them
+    runs: list[Run]
+    seconds: float
+    interval: Interval
+    shares: dict[str, float]
     speedup: float | None = None
-    speedup_between: tuple | None = None
+    speedup_interval: Interval | None = None
     efficiency: float | None = None
-    efficiency_between: tuple | None = None
-    epochs: float | None = None  # to the target
-    shares: dict = field(default_factory=dict)
-    predicted: float | None = None  # seconds an epoch
+    efficiency_interval: Interval | None = None
+    epochs: float | None = None
+    predicted: float | None = None
 
     @property
-    def crowded(self):
+    def crowded(self) -> bool:
         """Whether ranks outnumbered cores."""
         return any(run["crowded"] for run in self.runs)
 
     @property
-    def times(self):
+    def times(self) -> list[float]:
         """The seconds an epoch of each repeat."""
-        return [run["epoch_seconds"] for run in self.runs]
+        return _times(self.runs)
 
     @property
-    def to_target(self):
+    def seconds_to_target(self) -> float | None:
         """The seconds to the target: epochs × seconds an epoch."""
         return None if self.epochs is None else self.epochs * self.seconds
 
     @property
-    def error(self):
-        """How far the prediction is off, as a share of what was measured."""
+    def error(self) -> float | None:
+        """The relative error of the prediction."""
         return self.predicted and self.predicted / self.seconds - 1
 
 
-def rows(records):
-    """Return the `Row`s of records, in their order; runs that failed are left out."""
-    groups = {}
-    for each in records:
-        if each["status"] == "ok":
-            key = each["mode"], each["label"], each["ranks"]
-            groups.setdefault(key, []).append(each)
-    found = [ScalingResult(*key, runs) for key, runs in groups.items()]
-    for row in found:
-        row.seconds = statistics.median(row.times)
-        row.between = bootstrap(lambda t: statistics.median(t), row.times)
-        total = sum(statistics.median(r[name] for r in row.runs) for name in SHARES)
-        for name in SHARES:
-            spent = statistics.median(r[name] for r in row.runs)
-            row.shares[name] = spent / total if total else 0.0
-    for row in found:
-        same = [r for r in found if (r.mode, r.label) == (row.mode, row.label)]
-        _relative_to(row, min(same, key=lambda r: r.ranks))
-    _targets([row for row in found if row.mode == "strong"])
-    return found
+def summarize(runs: Sequence[Run]) -> list[ScalingResult]:
+    """Return the results of runs, in their order; runs that failed are left out."""
+    groups: dict[tuple[str, str, int], list[Run]] = {}
+    for run in runs:
+        if run["status"] == "ok":
+            key = run["mode"], run["label"], run["ranks"]
+            groups.setdefault(key, []).append(run)
+    results = [_medians(*key, group) for key, group in groups.items()]
+    results = [_relative_to(result, _base(result, results)) for result in results]
+    return _with_epochs_to_target(results)
 
 
-def _relative_to(row, base):
-    """Fill in speed-up and efficiency against the fewest ranks."""
-    if row.crowded:
-        return
-    more = row.ranks / base.ranks
-    up, efficient = (1.0, 1 / more) if row.mode == "strong" else (more, 1.0)
-    ratio = base.seconds / row.seconds
-    between = (1.0, 1.0) if row is base else bootstrap(_ratio, base.times, row.times)
-    row.speedup, row.efficiency = up * ratio, efficient * ratio
-    row.speedup_between = tuple(up * each for each in between)
-    row.efficiency_between = tuple(efficient * each for each in between)
+def _times(runs: Sequence[Run]) -> list[float]:
+    return [run["epoch_seconds"] for run in runs]
 
 
-def _ratio(base, times):
+def _medians(mode: str, label: str, ranks: int, runs: list[Run]) -> ScalingResult:
+    times = _times(runs)
+    seconds = {
+        kind: statistics.median(run[kind] for run in runs) for kind in TIME_KINDS
+    }
+    total = sum(seconds.values())
+    return ScalingResult(
+        mode,
+        label,
+        ranks,
+        runs,
+        seconds=statistics.median(times),
+        interval=bootstrap(statistics.median, times),
+        shares={k: spent / total if total else 0.0 for k, spent in seconds.items()},
+    )
+
+
+def _base(result: ScalingResult, results: Sequence[ScalingResult]) -> ScalingResult:
+    """Return the result of the same setting and mode on the fewest ranks."""
+    setting = result.mode, result.label
+    same = (other for other in results if (other.mode, other.label) == setting)
+    return min(same, key=lambda other: other.ranks)
+
+
+def _relative_to(result: ScalingResult, base: ScalingResult) -> ScalingResult:
+    """Return the result with speed-up and efficiency against a base."""
+    if result.crowded:
+        return result
+    growth = result.ranks / base.ranks
+    # factors from the ratio of the seconds to speed-up and efficiency
+    up, efficient = (1.0, 1 / growth) if result.mode == "strong" else (growth, 1.0)
+    ratio = base.seconds / result.seconds
+    low, high = (
+        (1.0, 1.0)
+        if result is base
+        else bootstrap(_median_ratio, base.times, result.times)
+    )
+    return replace(
+        result,
+        speedup=up * ratio,
+        speedup_interval=(up * low, up * high),
+        efficiency=efficient * ratio,
+        efficiency_interval=(efficient * low, efficient * high),
+    )
+
+
+def _median_ratio(base: Sequence[float], times: Sequence[float]) -> float:
     return statistics.median(base) / statistics.median(times)
 
 
-def bootstrap(statistic, *samples):
+def bootstrap(statistic: Callable[..., float], *samples: Sequence[float]) -> Interval:
     """Return the 95 % percentile interval of a statistic of samples."""
     draw = random.Random(0)
-    found = sorted(
+    values = sorted(
         statistic(*(draw.choices(sample, k=len(sample)) for sample in samples))
         for _ in range(DRAWS)
     )
-    return found[DRAWS // 40], found[-DRAWS // 40 - 1]
+    return values[DRAWS // 40], values[-DRAWS // 40 - 1]
 
 
-def _targets(found):
-    """Fill in the epochs to the target: the worst of the last losses of all runs.
+def _with_epochs_to_target(results: Sequence[ScalingResult]) -> list[ScalingResult]:
+    """Return the results with the epochs to the target, in strong mode.
 
-    So every run reaches it, and what it takes is a matter of statistics alone.
+    The target is the worst of the last losses of all runs. So every run reaches it,
+    and how many epochs it takes does not depend on the hardware.
     """
-    target = max((run["loss"] for row in found for run in row.runs), default=0.0)
-    for row in found:
-        row.epochs = statistics.median(_reached(r["curve"], target) for r in row.runs)
+    strong = [result for result in results if result.mode == "strong"]
+    target = max((run["loss"] for result in strong for run in result.runs), default=0.0)
+    return [
+        replace(
+            result,
+            epochs=statistics.median(
+                epoch_reached(run["curve"], target) for run in result.runs
+            ),
+        )
+        if result.mode == "strong"
+        else result
+        for result in results
+    ]
 
 
-def _reached(curve, target):
-    """Return the epoch at which a curve gets to the target, or ends beyond it."""
+def epoch_reached(curve: Sequence[CurvePoint], target: float) -> float:
+    """Return the epoch at which a curve reaches the target, or at which it ends.
+
+    Between two evaluations the loss is interpolated linearly.
+    """
     before = None
     for epoch, _, loss in curve:
         if loss is not None and loss <= target:
@@ -130,19 +183,23 @@ def _reached(curve, target):
     return curve[-1][0]
 
 
-def weight_equality_lines(found, records):
+def weight_equality_lines(
+    results: Sequence[ScalingResult], runs: Sequence[Run]
+) -> list[str]:
     """Return a line on the weights of each setting that had the same workers."""
     lines = []
-    for label in dict.fromkeys(row.label for row in found):
-        runs = [
-            r for r in records
-            if (r["status"], r["mode"], r["label"]) == ("ok", "strong", label)
+    for label in dict.fromkeys(result.label for result in results):
+        same_setting = [
+            run for run in runs
+            if (run["status"], run["mode"], run["label"]) == ("ok", "strong", label)
         ]  # fmt: skip
-        if len({r["workers"] for r in runs}) == 1 < len({r["ranks"] for r in runs}):
-            seeds = {}
-            for run in runs:
-                seeds.setdefault(run["repeat"], set()).add(run["weights_sha256"])
-            same = all(len(each) == 1 for each in seeds.values())
-            verb = "are bit-identical" if same else "DIFFER"
+        workers = {run["workers"] for run in same_setting}
+        ranks = {run["ranks"] for run in same_setting}
+        if len(workers) == 1 < len(ranks):
+            hashes: dict[int, set[str]] = {}
+            for run in same_setting:
+                hashes.setdefault(run["repeat"], set()).add(run["weights_sha256"])
+            equal = all(len(different) == 1 for different in hashes.values())
+            verb = "are bit-identical" if equal else "DIFFER"
             lines.append(f"{label}: weights {verb} on all numbers of ranks")
     return lines

@@ -1,0 +1,133 @@
+"""What this room provides to a run, and what it reads of one.
+
+`ConsoleProtocol` and `RunFolderProtocol` are what rank 0 shows and writes; the other
+ranks get null objects with the same methods. `ReportedRun` is what the lines at the
+start and the end of a run are made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from ..array_types import IntArray
+    from ..config.options import TrainConfig
+
+Record: TypeAlias = dict[str, Any]  # a line of metrics.jsonl: name -> value
+
+
+class ConsoleProtocol(Protocol):
+    """What is shown while a run trains."""
+
+    def say(self, text: str = "") -> None:
+        """Show a line of text."""
+
+    def progress(self, step: int) -> None:
+        """Show that `step` updates have been made."""
+
+    def epoch(self, record: Record) -> None:
+        """Show an evaluation, unless another was shown just before."""
+
+    def row(self, record: Record) -> None:
+        """Show an evaluation."""
+
+    def close(self) -> None:
+        """Show what is still due."""
+
+
+class RunFolderProtocol(Protocol):
+    """The files of a run: metrics and whatever else is left for later.
+
+    `folder` is None where nothing is written. Methods that write raise CheckpointError
+    when the system cannot.
+    """
+
+    folder: Path | None
+
+    def metric(self, record: Mapping[str, Any]) -> None:
+        """Append a line to metrics.jsonl."""
+
+    def length(self) -> int:
+        """Return the size of metrics.jsonl in bytes, all of them on the disk."""
+
+    def progress(
+        self, position: Callable[[str, int], Record], step: int, steps: int
+    ) -> None:
+        """Write progress.json, unless that was done just before.
+
+        `position(event, step)` returns the fields that every line of the metrics has.
+        """
+
+    def text(self, name: str, content: str) -> None:
+        """Write a small text file."""
+
+    def json(self, name: str, record: Mapping[str, Any]) -> None:
+        """Write an indented JSON file."""
+
+    def close(self) -> None:
+        """Close the metrics."""
+
+
+class ReportedHeader(Protocol):
+    """What is reported of a data file's header."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def n_classes(self) -> int: ...
+    @property
+    def classes(self) -> tuple[Any, ...] | None: ...
+    @property
+    def sparse(self) -> bool: ...
+
+
+class ReportedData(Protocol):
+    """What is reported of the rows: `test` is None where there is no test part."""
+
+    @property
+    def header(self) -> ReportedHeader: ...
+    @property
+    def test(self) -> Any: ...
+
+
+class ReportedPlan(Protocol):
+    """What is reported of the plan; `sizes` (workers,): the rows of each worker."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def sizes(self) -> IntArray: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+
+
+class ReportedObjective(Protocol):
+    """What is reported of the objective; `size`: its number of weights."""
+
+    @property
+    def loss(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def dtype(self) -> Any: ...
+
+
+class ReportedRun(Protocol):
+    """What is reported of a run: its options, data, plan and objective."""
+
+    @property
+    def options(self) -> TrainConfig: ...
+    @property
+    def data(self) -> ReportedData: ...
+    @property
+    def plan(self) -> ReportedPlan: ...
+    @property
+    def objective(self) -> ReportedObjective: ...
