@@ -76,7 +76,7 @@ class ScaleCommand(StandaloneCommand):
 
     def run(self, say: Printer) -> int:
         """Run the study, or what is missing of it, and write its page."""
-        from ..studies.scaling import calibrate, finish, runner
+        from ..studies.scaling import calibrate, report, runner
 
         args = self.args
         study, folder = self._open_study()
@@ -84,7 +84,7 @@ class ScaleCommand(StandaloneCommand):
             runner.submit_jobs(study, folder, shlex.split(args.sbatch), say)
             return 0
         if self.predict:
-            finish.save_forecast_request(
+            report.save_forecast_request(
                 folder, self.predict, self.network, self.per_node
             )
 
@@ -94,7 +94,7 @@ class ScaleCommand(StandaloneCommand):
 
         if not args.collect:
             runner.run_missing(study, folder, say, ranks=self.only, before=before)
-        for line in ["", *finish.write_report(study, folder)]:
+        for line in ["", *report.write_report(study, folder)]:
             say(line)
         say(
             f"\nlook at {folder}/index.html; tables: results.csv, runs.jsonl, "

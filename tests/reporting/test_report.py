@@ -12,6 +12,7 @@ from mpipgd.comm import mpi
 from mpipgd.data.create.make import make_bundled
 from mpipgd.errors import UsageError
 from mpipgd.reporting import report
+from mpipgd.reporting.run_folder import read_epochs
 
 from ..support import options, run
 
@@ -30,7 +31,7 @@ def scored(data, folder, comm, **more):
     more = {"worker_scores": True, "workers": 5, "batch_size": 8} | more
     train(options(data, folder, **more), comm=comm)
     mpi.wait_asleep(comm.Ibarrier())
-    return report.epochs(folder)
+    return read_epochs(folder)
 
 
 def scores(records):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ...array_types import Array
-from ...atomic_file import Sink, atomic_hdf5, atomic_replace
+from ...atomic_file import DeferredErrorFile, atomic_hdf5, atomic_replace
 from ...errors import DataError
 from ..matrix import Csr, Matrix
 from .header import Header
@@ -40,7 +40,7 @@ class Writer:
     """Writes the rows of one file; sparse rows must come in order."""
 
     def __init__(
-        self, file: h5py.File, header: Header, rows: Mapping[str, int], sink: Sink
+        self, file: h5py.File, header: Header, rows: Mapping[str, int], sink: DeferredErrorFile
     ) -> None:
         self._sink = sink
         self._missing = {split: count for split, count in rows.items() if count}
