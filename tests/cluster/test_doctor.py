@@ -36,6 +36,7 @@ def faults(text):
     return [line.split()[1] for line in text.splitlines() if line.startswith("FAULT")]
 
 
+@pytest.mark.launcher
 @pytest.mark.parametrize("ranks", [None, 1, CORES])
 def test_a_healthy_environment_has_no_faults(tmp_path, ranks):
     code, text = examine(ranks=ranks, folder=tmp_path / "runs")
@@ -138,6 +139,7 @@ PLANTED = [foreign_mpirun, srun_without_pmi, foreign_mpirun_on_the_path, two_whe
            a_folder_that_cannot_be]  # fmt: skip
 
 
+@pytest.mark.launcher
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
 def test_a_planted_mistake_is_found_and_nothing_else(tmp_path, plant):
     how, env, about, words = plant(tmp_path)
@@ -148,6 +150,7 @@ def test_a_planted_mistake_is_found_and_nothing_else(tmp_path, plant):
     assert words in fault and "launch with" in text
 
 
+@pytest.mark.launcher
 def test_the_corrected_line_cures(tmp_path):
     """What is printed for more ranks than cores, run as it is, has no fault."""
     code, text = examine(ranks=CORES + 1, folder=tmp_path)
@@ -160,6 +163,7 @@ def test_the_corrected_line_cures(tmp_path):
     assert code == 2 and (done.returncode, faults(done.stdout)) == (0, []), done.stdout
 
 
+@pytest.mark.launcher
 def test_an_mpi_that_cannot_be_loaded_is_told(tmp_path):
     code, text = examine(MPI4PY_LIBMPI="/nowhere/libmpi.so", folder=tmp_path)
     assert code == 2 and "mpi4py finds no MPI" in text

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from .slurm_cluster import ROOT, wanted
-from .support import BIN
-from .support import run as run_here
+from ..support import BIN
+from ..support import run as run_here
 
 pytestmark = [*wanted, pytest.mark.timeout(180)]
 NETNS = ROOT / "scripts" / "netns"
