@@ -55,23 +55,22 @@ def off_diagonal(tests):
     The diagonal has as many cases as the longest parameter has values, and case j has
     value j, counted modulo its number of values, of each parameter.
     """
-    values = defaultdict(set)
+    values = defaultdict(list)
     for test in tests:
-        for name, value in test.callspec.indices.items():
-            values[name].add(value)
-    places = {name: sorted(found) for name, found in values.items()}
-    longest = max(map(len, places.values()))
+        for name, value in test.callspec.params.items():
+            if value not in values[name]:
+                values[name].append(value)
     kept = [
-        {name: found[j % len(found)] for name, found in places.items()}
-        for j in range(longest)
+        {name: each[j % len(each)] for name, each in values.items()}
+        for j in range(max(map(len, values.values())))
     ]
-    return [test for test in tests if test.callspec.indices not in kept]
+    return [test for test in tests if test.callspec.params not in kept]
 
 
 def pytest_runtest_setup(item):
-    """Let only tests that run under both MPIs start programs by mpirun."""
-    marked = (item.get_closest_marker(name) for name in ("launcher", "cluster"))
-    support.may_start_programs = any(marked)
+    """Let only tests with a marker for it start programs."""
+    markers = "launcher", "programs", "cluster"
+    support.may_start_programs = any(map(item.get_closest_marker, markers))
 
 
 @pytest.fixture(params=["self", pytest.param("world", marks=pytest.mark.mpi)])

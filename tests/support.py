@@ -40,7 +40,7 @@ def start(ranks, *args, program=("-m", "mpipgd"), cwd=None, **env):
 
     With no `ranks` it starts without mpirun, for commands that start ranks themselves.
     """
-    assert may_start_programs, "a test that starts programs has the marker `launcher`"
+    assert may_start_programs, "it has neither marker: `launcher` nor `programs`"
     mpirun = [BIN / "mpirun", "-n", str(ranks)] if ranks else []
     command = [*mpirun, sys.executable, *program, *args, *without_picture(args)]
     if ranks:

@@ -251,7 +251,7 @@ def test_divergence_ends_all_ranks(shared_iris, shared_tmp, refused_by_all):
     refused_by_all(shared_iris, *words, code=4, pattern="not finite at epoch 1")
 
 
-@pytest.mark.launcher
+@pytest.mark.programs
 def test_divergence_of_one_worker_alone_ends_all_ranks(iris, tmp_path):
     args = ["--lr", "1e200", "--strategy", "oneshot", "--run", tmp_path / "run"]
     refused(run(RANKS, iris, *args), 4, "not finite")
@@ -263,7 +263,7 @@ def test_resuming_nothing_is_a_checkpoint_error(shared_tmp, refused_by_all):
     refused_by_all(*words, code=5, pattern="no such run folder")
 
 
-@pytest.mark.launcher
+@pytest.mark.programs
 def test_full_disk_is_a_checkpoint_error_and_leaves_the_last_checkpoint(iris, tmp_path):
     # a limit on the size of files is what a full disk looks like to a writer
     program = (

@@ -134,8 +134,13 @@ def test_resumed_is_straight_on(comm, folder, agree, way):
     agree(same, comm)
 
 
-@pytest.mark.launcher
-@pytest.mark.parametrize("rows", [700, 20_000], ids=["decoded", "mapped"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param(700, marks=pytest.mark.programs, id="decoded"),
+        pytest.param(20_000, marks=pytest.mark.launcher, id="mapped"),
+    ],
+)
 def test_a_damaged_block_ends_all_ranks(tmp_path, rows):
     path = tmp_path / "data.h5"
     make(mpi.comm_self(), "regression", str(path), rows=rows, features=20)

@@ -100,7 +100,7 @@ def test_strong_shares_the_batch_and_weak_the_rows(studied):
     assert steps["weak-sync-0002"] == (36, 568)
 
 
-@pytest.mark.launcher
+@pytest.mark.programs
 def test_a_study_that_was_interrupted_goes_on(tmp_path):
     out = tmp_path / "out"
     words = "wine", "--ranks", "1,2", "--repeat", 2, "--epochs", 3, "--out", out
@@ -125,7 +125,7 @@ def test_a_study_that_was_interrupted_goes_on(tmp_path):
     assert code == 2 and "holds another study" in text
 
 
-@pytest.mark.launcher
+@pytest.mark.programs
 def test_the_same_workers_have_the_same_weights_and_a_failure_is_told(tmp_path):
     words = "wine", "--ranks", "1,2", "--repeat", 1, "--epochs", 2, "--workers", 2
     two = "--strategies", "sync,sync:lr=1e300"

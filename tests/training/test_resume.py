@@ -76,16 +76,15 @@ def wait_for(folder, events, process):
     raise AssertionError(f"no {events} events in time: {finish(process)}")
 
 
-@pytest.mark.launcher
 @pytest.mark.parametrize(
     "name, events, ranks",
     [
-        ("sync", 4, 3),
-        ("average", 9, 1),
-        ("oneshot", 6, 4),
-        ("outer", 20, 4),
-        ("elastic", 6, 1),
-        ("gossip", 9, 3),
+        pytest.param("sync", 4, 3, marks=pytest.mark.launcher),
+        pytest.param("average", 9, 1, marks=pytest.mark.launcher),
+        pytest.param("oneshot", 6, 4, marks=pytest.mark.programs),
+        pytest.param("outer", 20, 4, marks=pytest.mark.programs),
+        pytest.param("elastic", 6, 1, marks=pytest.mark.programs),
+        pytest.param("gossip", 9, 3, marks=pytest.mark.programs),
     ],
 )
 def test_signal_then_resume_equals_straight_on(wine, tmp_path, name, events, ranks):
@@ -106,9 +105,13 @@ def test_signal_then_resume_equals_straight_on(wine, tmp_path, name, events, ran
     assert facts(folder) == facts(wine / name)
 
 
-@pytest.mark.launcher
 @pytest.mark.parametrize(
-    "name, events, ranks", [("sync", 7, 1), ("average", 13, 4), ("oneshot", 8, 2)]
+    "name, events, ranks",
+    [
+        pytest.param("sync", 7, 1, marks=pytest.mark.programs),
+        pytest.param("average", 13, 4, marks=pytest.mark.launcher),
+        pytest.param("oneshot", 8, 2, marks=pytest.mark.programs),
+    ],
 )
 def test_killed_rank_then_resume_equals_straight_on(
     wine, tmp_path, name, events, ranks
