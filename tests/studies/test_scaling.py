@@ -62,7 +62,7 @@ def studied(tmp_path_factory):
     return folder, text
 
 
-@pytest.mark.launcher
+@pytest.mark.programs
 def test_a_study_leaves_tables_and_a_page(studied):
     folder, text = studied
     found = table(folder)
@@ -87,7 +87,7 @@ def epoch_seconds(run):
     return (each[4] - each[1]) / 3
 
 
-@pytest.mark.launcher
+@pytest.mark.programs
 def test_strong_shares_the_batch_and_weak_the_rows(studied):
     folder, _ = studied
     steps = {}
