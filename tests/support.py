@@ -27,12 +27,27 @@ ENV = {
 }
 
 
-def start(ranks, *args, program=("-m", "mpipgd"), **env):
-    """Start a program under mpirun, its output to be read; it has a time-out."""
-    mpirun = ["timeout", "-k", "5", "100", BIN / "mpirun", "-n", str(ranks)]
-    more = ["--no-picture"] if "--run" in args else []  # takes longer than to train
+may_start_programs = False  # whether the test that runs has the marker for it
+
+
+def without_picture(args):
+    """Return the flag that spares a run its picture, which takes longer than it."""
+    return ["--no-picture"] if "--run" in args else []
+
+
+def start(ranks, *args, program=("-m", "mpipgd"), cwd=None, **env):
+    """Start a program under mpirun, its output to be read; it has a time-out.
+
+    With no `ranks` it starts without mpirun, for commands that start ranks themselves.
+    """
+    assert may_start_programs, "it has neither marker: `launcher` nor `programs`"
+    mpirun = [BIN / "mpirun", "-n", str(ranks)] if ranks else []
+    command = [*mpirun, sys.executable, *program, *args, *without_picture(args)]
+    if ranks:
+        command = ["timeout", "-k", "5", "100", *command]
     return subprocess.Popen(
-        [*mpirun, sys.executable, *program, *map(str, args), *more],
+        list(map(str, command)),
+        cwd=cwd,
         env=os.environ | ENV | env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -38,6 +38,7 @@ def fault_subjects(text):
     return [line.split()[1] for line in text.splitlines() if line.startswith("FAULT")]
 
 
+@pytest.mark.launcher
 @pytest.mark.parametrize("ranks", [None, 1, CORES])
 def test_a_healthy_environment_has_no_faults(tmp_path, ranks):
     code, text = run_doctor(ranks=ranks, folder=tmp_path / "runs")
@@ -149,6 +150,7 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.launcher
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
 def test_a_mistake_is_found_and_nothing_else(tmp_path, mistake):
     arguments, env, subject, words = mistake(tmp_path)
@@ -159,6 +161,7 @@ def test_a_mistake_is_found_and_nothing_else(tmp_path, mistake):
     assert words in fault and "launch with" in text
 
 
+@pytest.mark.launcher
 def test_the_suggested_line_has_no_fault(tmp_path):
     """What is printed for more ranks than cores, run as it is, has no fault."""
     code, text = run_doctor(ranks=CORES + 1, folder=tmp_path)
@@ -176,6 +179,7 @@ def test_the_suggested_line_has_no_fault(tmp_path):
     assert fault_subjects(result.stdout) == []
 
 
+@pytest.mark.launcher
 def test_an_mpi_that_cannot_be_loaded_is_an_error(tmp_path):
     code, text = run_doctor(MPI4PY_LIBMPI="/nowhere/libmpi.so", folder=tmp_path)
     assert code == 2 and "mpi4py finds no MPI" in text

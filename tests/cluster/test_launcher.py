@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,65 +13,48 @@ from mpipgd.cluster import launcher, requeue, slurm
 from mpipgd.errors import CheckpointError
 from mpipgd.training import checkpoint
 
-from ..support import BIN, ENV
+from ..support import run as run_program
+from ..support import start
 from .test_doctor import VENDOR
 
 
-def start_mpipgd(*words, cwd=None):
-    """Start a command of mpipgd without mpirun."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "mpipgd", *map(str, words)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | ENV,
-        cwd=cwd,
-    )
-
-
-def run_mpipgd(*words, cwd=None):
-    """Run a command of mpipgd without mpirun; return its output and its exit code."""
-    process = start_mpipgd(*words, cwd=cwd)
-    return process.communicate(timeout=90)[0], process.returncode
-
-
+@pytest.mark.launcher
 def test_launch_starts_ranks_and_returns_their_code(tmp_path):
-    text, code = run_mpipgd("launch", "-n", 3, "--", "digits", "--epochs", 1, "--run",
-                       tmp_path / "run")  # fmt: skip
-    assert code == 0 and "3 workers on 3 ranks" in text, text
-    text, code = run_mpipgd("launch", "-n", 2, "--", tmp_path / "none.h5")
-    assert code == 3 and "none.h5" in text
+    words = "launch", "-n", 3, "--", "digits", "--epochs", 1
+    code, out, err = run_program(None, *words, "--run", tmp_path / "run")
+    assert code == 0 and "3 workers on 3 ranks" in out, out + err
+    words = "launch", "-n", 2, "--", tmp_path / "none.h5", "--run", tmp_path / "none"
+    code, out, err = run_program(None, *words)
+    assert code == 3 and "none.h5" in err
 
 
-def test_launch_refuses_before_it_starts_anything():
-    text, code = run_mpipgd("launch", "-n", 2, "--", "digits", "--epochz", 3)
-    assert code == 2 and "--epochs" in text and text.count("mpipgd:") == 1
-    text, code = run_mpipgd("launch", "--requeue", 2, "--", "digits")
-    assert code == 2 and "--run" in text
+def test_launch_refuses_before_it_starts_anything(mpipgd):
+    code, out, err = mpipgd("launch", "-n", 2, "--", "digits", "--epochz", 3)
+    assert code == 2 and "--epochs" in err and err.count("mpipgd:") == 1
+    code, out, err = mpipgd("launch", "--requeue", 2, "--", "digits")
+    assert code == 2 and "--run" in err
 
 
+@pytest.mark.launcher
 def test_commands_that_start_ranks_refuse_mpirun():
-    words = [BIN / "mpirun", "-n", "2", sys.executable, "-m", "mpipgd", "scale", "wine"]
-    result = subprocess.run(
-        words, env=os.environ | ENV, capture_output=True, text=True, timeout=90
-    )
-    assert result.returncode == 2 and "run it without mpirun" in result.stderr
+    code, out, err = run_program(2, "scale", "wine")
+    assert code == 2 and "run it without mpirun" in err
 
 
+@pytest.mark.launcher
 @pytest.mark.parametrize("wait", [0.0, 3.0])
 def test_a_signal_at_any_time_makes_a_checkpoint(tmp_path, wait):
     """It is forwarded once the ranks handle it, however early it comes."""
     run = tmp_path / "run"
     words = "digits", "--epochs", 10**6, "--eval-every", 10**5, "--run", run
-    process = start_mpipgd("launch", "-n", 2, "--", *words)
+    process = start(None, "launch", "-n", 2, "--", *words)
     deadline = time.monotonic() + 60
     while not _handles_usr1(process.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(wait)
     process.send_signal(signal.SIGUSR1)
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == 75 and "stopped on request after step" in text
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 75 and "stopped on request after step" in out + err
     assert requeue.newest_step(run) > 0
 
 
@@ -83,9 +65,10 @@ def _handles_usr1(pid):
     return int(mask, 16) >> (signal.SIGUSR1 - 1) & 1
 
 
+@pytest.mark.launcher
 def test_a_terminated_launch_leaves_no_ranks(tmp_path):
     words = "digits", "--epochs", 10**6, "--run", tmp_path / "run"
-    process = start_mpipgd("launch", "-n", 2, "--", *words)
+    process = start(None, "launch", "-n", 2, "--", *words)
     while not (tmp_path / "run" / "metrics.jsonl").exists():
         assert process.poll() is None
         time.sleep(0.05)
@@ -96,7 +79,8 @@ def test_a_terminated_launch_leaves_no_ranks(tmp_path):
     assert ranks.stdout == b""
 
 
-def test_in_a_job_the_launcher_is_srun_or_mpirun(monkeypatch):
+@pytest.mark.launcher  # it starts nothing, but the MPI decides
+def test_in_a_job_srun_or_mpirun_is_taken(monkeypatch):
     monkeypatch.delenv("MPIPGD_LAUNCH", raising=False)
     assert launcher.launch_command(3)[1:] == ["-n", "3"]
     monkeypatch.setenv("SLURM_JOB_ID", "1")
@@ -151,19 +135,20 @@ def test_submit_and_the_script_have_the_same_options():
     assert set(slurm.DEFAULTS) < options
 
 
-def test_submit_writes_what_would_run(tmp_path):
+def test_submit_writes_what_would_run(tmp_path, monkeypatch, mpipgd):
+    monkeypatch.chdir(tmp_path)
     words = "--nodes=2", "-J", "a b", "--print", "--", "digits", "--epochs", 3
-    text, code = run_mpipgd("submit", *words, cwd=tmp_path)
+    code, text, err = mpipgd("submit", *words)
     assert code == 0 and "#SBATCH -J 'a b'" in text and "#SBATCH --nodes=2" in text
     assert text.rstrip().endswith("launch --requeue=20 -- digits --epochs 3 --run RUN")
     assert not list(tmp_path.iterdir())
 
 
-def test_status_shows_runs_in_all_states(tmp_path):
-    assert run_mpipgd("launch", "-n", 1, "--", "digits", "--epochs", 2, "--run",
-                 tmp_path / "done")[1] == 0  # fmt: skip
+def test_status_tells_of_runs_in_all_states(tmp_path, mpipgd):
+    words = "digits", "--epochs", 2, "--run", tmp_path / "done"
+    assert mpipgd("train", *words)[0] == 0
     words = "digits", "--epochs", 10, "--lr", "1e300", "--run", tmp_path / "lost"
-    assert run_mpipgd("launch", "-n", 1, "--", *words)[1] == 4
+    assert mpipgd("train", *words)[0] == 4
     silent = tmp_path / "silent"
     silent.mkdir()
     for file in ("config.toml", "env.json", "metrics.jsonl"):
@@ -175,11 +160,11 @@ def test_status_shows_runs_in_all_states(tmp_path):
     (tmp_path / "waits").mkdir()
     (tmp_path / "waits" / "job.sbatch").touch()
     names = [tmp_path / name for name in ("done", "lost", "silent", "waits")]
-    text, code = run_mpipgd("status", *names)
+    code, text, err = mpipgd("status", *names)
     lines = {line.split()[0]: line for line in text.splitlines()}
     assert code == 0 and "done" in lines["done"] and "2 of 2" in lines["done"]
     assert "diverged" in lines["lost"] and "queued" in lines["waits"]
     assert "silent for" in lines["silent"] and lines["silent"].endswith("0:16")
     assert "500" in lines["silent"]
-    text, code = run_mpipgd("status", tmp_path)
-    assert code == 2 and "no run folder" in text
+    code, out, err = mpipgd("status", tmp_path)
+    assert code == 2 and "no run folder" in err

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ..slurm_cluster import (
+from .slurm_cluster import (
     ROOT,
     last_step,
     needs_slurm,

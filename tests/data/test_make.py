@@ -32,6 +32,7 @@ def contents(data):
     return digest.hexdigest(), source.rows
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("shards", [1, 2, 5])
 def test_rows_are_the_same_for_any_ranks_and_files(

@@ -84,21 +84,20 @@ def anew(path, **more):
             file.create_dataset(name, data=array, **more)
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("kind", KINDS)
-def test_whole_gradients_are_those_in_memory(comm, folder, agree, kind):
+@pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
+def test_whole_gradients_are_those_in_memory(comm, folder, agree, kind, optimizer):
     path, known = made(comm, folder, kind), {"workers": 3, "epochs": 8}
     known |= {"batch_size": 10**6, "lr": 0.2, "checkpoint_every": "100"}
-    for more in ({}, {"optimizer": "lbfgs"}):
-        runs = [
-            train(
-                options(path, folder / f"{len(more)}{i}", **known | more | each),
-                comm=comm,
-            )
-            for i, each in enumerate(({}, LIMIT))
-        ]
-        if runs[0]:
-            for key in ("loss", "test_loss", "score"):
-                assert runs[0][key] == pytest.approx(runs[1][key], rel=1e-9)
+    known |= {"optimizer": optimizer}
+    runs = [
+        train(options(path, folder / f"run{i}", **known | limit), comm=comm)
+        for i, limit in enumerate(({}, LIMIT))
+    ]
+    if runs[0]:
+        for key in ("loss", "test_loss", "score"):
+            assert runs[0][key] == pytest.approx(runs[1][key], rel=1e-9)
     agree(True, comm)
 
 
@@ -135,7 +134,13 @@ def test_resumed_is_straight_on(comm, folder, agree, way):
     agree(same, comm)
 
 
-@pytest.mark.parametrize("rows", [700, 20_000], ids=["decoded", "mapped"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param(700, marks=pytest.mark.programs, id="decoded"),
+        pytest.param(20_000, marks=pytest.mark.launcher, id="mapped"),
+    ],
+)
 def test_a_damaged_block_ends_all_ranks(tmp_path, rows):
     path = tmp_path / "data.h5"
     make(mpi.comm_self(), "regression", str(path), rows=rows, features=20)

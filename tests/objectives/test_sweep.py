@@ -39,6 +39,7 @@ def data(comm, folder):
     return made
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("density", [1.0, 0.3])
 @pytest.mark.parametrize("case", CASES, ids=label)
 def test_each_is_a_run_of_its_own(comm, folder, data, agree, case, density):
@@ -60,6 +61,7 @@ def test_each_is_a_run_of_its_own(comm, folder, data, agree, case, density):
     agree(True, comm)
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("strategy", ["sync", "average", "elastic", "gossip"])
 @pytest.mark.parametrize("density", [1.0, 0.3])
 def test_one_that_diverges_leaves_the_others(

@@ -14,7 +14,7 @@ from mpipgd.errors import UsageError
 from mpipgd.reporting import report
 from mpipgd.reporting.run_folder import read_epochs
 
-from ..support import options, run
+from ..support import options
 
 STRATEGIES = ("average", "oneshot", "elastic", "gossip")
 
@@ -116,12 +116,18 @@ def test_without_matplotlib_there_is_a_table(tmp_path, wine, monkeypatch):
     assert report.report([tmp_path / "run"])[-1].startswith("no picture")
 
 
-def test_the_command_says_where_the_picture_is(tmp_path, wine):
-    scored(wine, tmp_path / "run", mpi.comm_self(), strategy="average")
-    code, out, err = run(2, "report", tmp_path / "run", "-o", tmp_path / "x.png")
-    assert code == 0 and f"look at {tmp_path}/x.png" in out, err
-    code, out, err = run(2, "report", tmp_path / "nowhere")
-    assert code == 2 and err.count("no run folder") == 1
+@pytest.mark.mpi
+def test_the_command_says_once_where_the_picture_is(shared_tmp, wine, agree, mpipgd):
+    first = mpi.world().rank == 0
+    scored(wine, shared_tmp / "run", mpi.world(), strategy="average")
+    picture = shared_tmp / "x.png"
+    code, out, err = mpipgd("report", shared_tmp / "run", "-o", picture)
+    agree(code == 0 and out.count(f"look at {picture}") == first)
+    code, out, err = mpipgd("report", shared_tmp / "nowhere")
+    agree(code == 2 and err.count("no run folder") == first)
+
+
+def test_a_report_against_nothing_known_is_refused():
     with pytest.raises(UsageError):
         cli.parse(["report", "run", "--against", "money"])
 

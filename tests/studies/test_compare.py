@@ -18,8 +18,6 @@ from mpipgd.studies.compare.compare import compare
 from mpipgd.studies.compare.optimum import Reference, solve_reference
 from mpipgd.studies.compare.ranking import Comparison
 
-from ..support import run
-
 
 def quiet(*values):
     """Say nothing."""
@@ -217,26 +215,17 @@ def test_time_and_bytes_to_the_target_are_those_of_the_first_evaluation_there():
     assert not without.known and without.reference == 0.2
 
 
-def test_the_command_compares_and_exits_4_where_all_diverge(tmp_path):
-    make_bundled("wine", tmp_path / "wine.h5")
-    common = ["compare", tmp_path / "wine.h5", "--epochs", "3", "--workers", "4"]
-    out = tmp_path / "out"
+@pytest.mark.mpi
+def test_the_command_compares_and_exits_4_where_all_diverge(shared_tmp, agree, mpipgd):
+    world, data, out = mpi.world(), shared_tmp / "wine.h5", shared_tmp / "out"
+    mpi.on_root(world, make_bundled, "wine", data)
+    common = ["compare", data, "--epochs", "3", "--workers", "4"]
     fine = ["--strategies", "sync,gossip", "--repeat", "2", "--out", out]
-    code, text, err = run(2, *common, *fine)
-    assert code == 0, err
-    assert "optimum" in text and "4/4" in text and f"{out}/index.html" in text
-    code, text, err = run(2, *common, *fine)
-    assert code == 2 and "holds a comparison" in err
-    bad = [
-        "--strategies",
-        "sync",
-        "--lr",
-        "1e300",
-        "--model",
-        "mlp",
-        "--out",
-        out / "b",
-    ]
-    code, text, err = run(2, *common, *bad)
-    assert code == 4, (text, err)
-    assert "diverged" in text
+    code, text, err = mpipgd(*common, *fine)
+    said = "optimum" in text and "4/4" in text and f"{out}/index.html" in text
+    agree(code == 0 and said == (world.rank == 0))
+    code, text, err = mpipgd(*common, *fine)
+    agree(code == 2 and ("holds a comparison" in err) == (world.rank == 0))
+    bad = ["--strategies", "sync", "--lr", "1e300", "--model", "mlp"]
+    code, text, err = mpipgd(*common, *bad, "--out", out / "b")
+    agree(code == 4 and ("diverged" in text) == (world.rank == 0))

@@ -2,12 +2,9 @@
 
 import csv
 import json
-import os
 import re
 import signal
 import statistics
-import subprocess
-import sys
 import time
 from html.parser import HTMLParser
 
@@ -21,23 +18,13 @@ from mpipgd.studies.scaling import statistics as results
 from mpipgd.studies.scaling.microbench import _slowest
 from mpipgd.studies.scaling.study import Point, Study, read
 
-from ..support import ENV
-
-
-def start(*words):
-    """Start `mpipgd scale` with its output to be read."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "mpipgd", "scale", *map(str, words)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | ENV, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+from ..support import finish, start
 
 
 def scale(*words):
     """Run a study to its end; return code and output."""
-    process = start(*words)
-    text = process.communicate(timeout=110)[0]
-    return process.returncode, text
+    code, out, err = finish(start(None, "scale", *words), timeout=110)
+    return code, out + err
 
 
 def table(folder):
@@ -75,6 +62,7 @@ def studied(tmp_path_factory):
     return folder, text
 
 
+@pytest.mark.programs
 def test_a_study_leaves_tables_and_a_page(studied):
     folder, text = studied
     found = table(folder)
@@ -99,6 +87,7 @@ def epoch_seconds(run):
     return (each[4] - each[1]) / 3
 
 
+@pytest.mark.programs
 def test_strong_shares_the_batch_and_weak_the_rows(studied):
     folder, _ = studied
     steps = {}
@@ -111,17 +100,18 @@ def test_strong_shares_the_batch_and_weak_the_rows(studied):
     assert steps["weak-sync-0002"] == (36, 568)
 
 
+@pytest.mark.programs
 def test_a_study_that_was_interrupted_goes_on(tmp_path):
     out = tmp_path / "out"
     words = "wine", "--ranks", "1,2", "--repeat", 2, "--epochs", 3, "--out", out
-    process = start(*words)
+    process = start(None, "scale", *words)
     first = out / "runs" / "strong-sync-0001-0" / "exit.json"
     ends = time.monotonic() + 60
     while not first.exists():
         assert process.poll() is None and time.monotonic() < ends
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    text = process.communicate(timeout=60)[0]
+    text = "".join(process.communicate(timeout=60))
     assert process.returncode != 0
     before = first.stat().st_mtime_ns
     assert scale("--out", out, "--collect")[0] == 0
@@ -135,6 +125,7 @@ def test_a_study_that_was_interrupted_goes_on(tmp_path):
     assert code == 2 and "holds another study" in text
 
 
+@pytest.mark.programs
 def test_the_same_workers_have_the_same_weights_and_a_failure_is_told(tmp_path):
     words = "wine", "--ranks", "1,2", "--repeat", 1, "--epochs", 2, "--workers", 2
     two = "--strategies", "sync,sync:lr=1e300"
@@ -154,9 +145,9 @@ def test_the_same_workers_have_the_same_weights_and_a_failure_is_told(tmp_path):
     (["--network", "fast"], "latency=SECONDS"),
     (["--strategies", "sink"], "sync"),
 ])  # fmt: skip
-def test_a_study_that_cannot_be_is_refused(tmp_path, words, message):
-    code, text = scale("wine", *words, "--out", tmp_path / "out")
-    assert code == 2 and message in text and not (tmp_path / "out").exists()
+def test_a_study_that_cannot_be_is_refused(tmp_path, mpipgd, words, message):
+    code, out, err = mpipgd("scale", "wine", *words, "--out", tmp_path / "out")
+    assert code == 2 and message in err and not (tmp_path / "out").exists()
 
 
 def record(mode, ranks, seconds, loss=(1.0, 0.5), **more):
@@ -303,6 +294,7 @@ def test_the_slowest_of_several_draws(rng):
     assert _slowest(steps, 4) == pytest.approx(drawn, rel=0.03)
 
 
+@pytest.mark.launcher
 def test_a_study_is_calibrated_and_foretold(tmp_path):
     out = tmp_path / "out"
     words = "digits", "--ranks", "1,2", "--repeat", 1, "--epochs", 5, "--out", out

@@ -33,6 +33,7 @@ def data(comm, folder):
     return made
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("loss", RECIPES)
 def test_the_optimum_is_reached(comm, folder, data, agree, loss, way):

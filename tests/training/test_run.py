@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from mpipgd import evaluate, predict, train
-from mpipgd.comm import environment, mpi
+from mpipgd.comm import mpi
 from mpipgd.config import toml
 from mpipgd.config.options import TrainConfig
 from mpipgd.data.create.make import make, make_bundled
 from mpipgd.data.hdf5.source import scan
 from mpipgd.errors import UsageError
 
-from ..support import BIN, options, run
+from ..support import options
 
 
 def made(comm, folder, name="digits"):
@@ -150,76 +150,3 @@ def test_shards_and_one_file_give_the_same_weights(comm, folder):
     if one:
         assert one["loss"] == many["loss"]
         assert one["weights_sha256"] == many["weights_sha256"]
-
-
-def test_softmax_on_digits_by_the_command_line(tmp_path):
-    code, out, err = run(2, "--run", tmp_path / "run", "--workers", "8")
-    assert code == 0, err
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["score"] >= 0.95
-    assert "accuracy" in out and "\r" not in out
-    code, out, err = run(3, "evaluate", tmp_path / "run", tmp_path / "run" / "data.h5")
-    assert code == 0 and "test" in out
-    assert err == ""
-
-
-def test_diamonds_come_near_ordinary_least_squares(real, tmp_path):
-    orders = {
-        "cut": "Fair<Good<Very Good<Premium<Ideal",
-        "color": "J<I<H<G<F<E<D",
-        "clarity": "I1<SI2<SI1<VS2<VS1<VVS2<VVS1<IF",
-    }
-    words = [each for pair in orders.items() for each in ("--ordinal", "=".join(pair))]
-    source, data = real / "diamonds.csv.gz", tmp_path / "diamonds.h5"
-    words += ["--target", "price", "--seed", "1"]
-    assert run(1, "data", "import", source, data, *words)[0] == 0
-    more = ["--lr", "0.05", "--schedule", "cosine", "--run", tmp_path / "run"]
-    code, out, err = run(2, data, *more)
-    assert code == 0, err
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["score"] >= 0.90
-
-
-@pytest.mark.parametrize("size", ["SLURM_STEP_NUM_TASKS", "PMI_SIZE"])
-def test_programs_that_do_not_see_each_other_are_refused(monkeypatch, size):
-    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv(size, "4")
-    environment.check_world_size(4)
-    with pytest.raises(UsageError, match="started 4 programs, but MPI sees 1"):
-        environment.check_world_size(1)
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")  # mpirun -n 1 in an allocation
-    environment.check_world_size(1)
-
-
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"]])
-def test_help_is_printed_once(words):
-    code, out, err = run(3, *words)
-    assert code == 0
-    assert out.count("usage:" if "--help" in words else "0.1.0") == 1
-
-
-def test_help_loads_neither_mpi_nor_numpy():
-    import subprocess
-
-    program = (
-        "import sys\nfrom mpipgd.__main__ import main\ntry: main(['train', '-h'])\n"
-    )
-    program += (
-        "except SystemExit: print('LOADED', {'numpy', 'mpi4py'} & set(sys.modules))"
-    )
-    command = [BIN / "python", "-c", program]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert "LOADED set()" in found.stdout
-
-
-def test_printed_config_runs_again_as_it_is(tmp_path):
-    code, text, err = run(2, "wine", "--epochs", "2", "--print-config")
-    assert code == 0
-    (tmp_path / "c.toml").write_text(text)
-    args = ["--config", tmp_path / "c.toml", "--workers", "2"]
-    shas = []
-    for number in range(2):
-        home = tmp_path / str(number)
-        more = args if number else ["wine", "--epochs", "2", "--workers", "2"]
-        assert run(1, *more, "--run", home)[0] == 0
-        shas.append(json.loads((home / "summary.json").read_text())["weights_sha256"])
-    assert shas[0] == shas[1]

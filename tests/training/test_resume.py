@@ -9,9 +9,10 @@ import time
 
 import pytest
 
+from mpipgd.__main__ import main
 from mpipgd.data.create.make import make_bundled
 
-from .support import finish, run, start
+from ..support import finish, run, start
 
 MORE = {
     "sync": ["--optimizer", "adam", "--lr", "0.01"],
@@ -30,13 +31,12 @@ COMMON += ["--checkpoint-every", "97s", "--eval-every", "3", "--kernels", "numpy
 
 @pytest.fixture(scope="module")
 def wine(tmp_path_factory):
-    """Data, and the folder and hash of each strategy's uninterrupted run."""
+    """Data, and each strategy's uninterrupted run, in this process."""
     folder = tmp_path_factory.mktemp("straight")
     make_bundled("wine", folder / "wine.h5")
     for name, more in MORE.items():
-        straight = [folder / "wine.h5", *COMMON, *more, "--run", folder / name]
-        code, out, err = run(2, *straight)
-        assert code == 0, err
+        words = [folder / "wine.h5", *COMMON, *more, "--run", folder / name]
+        assert main([*map(str, words), "--no-picture", "--quiet"]) == 0
     return folder
 
 
@@ -79,12 +79,12 @@ def wait_for(folder, events, process):
 @pytest.mark.parametrize(
     "name, events, ranks",
     [
-        ("sync", 4, 3),
-        ("average", 9, 1),
-        ("oneshot", 6, 4),
-        ("outer", 20, 4),
-        ("elastic", 6, 1),
-        ("gossip", 9, 3),
+        pytest.param("sync", 4, 3, marks=pytest.mark.launcher),
+        pytest.param("average", 9, 1, marks=pytest.mark.launcher),
+        pytest.param("oneshot", 6, 4, marks=pytest.mark.programs),
+        pytest.param("outer", 20, 4, marks=pytest.mark.programs),
+        pytest.param("elastic", 6, 1, marks=pytest.mark.programs),
+        pytest.param("gossip", 9, 3, marks=pytest.mark.programs),
     ],
 )
 def test_signal_then_resume_equals_straight_on(wine, tmp_path, name, events, ranks):
@@ -106,7 +106,12 @@ def test_signal_then_resume_equals_straight_on(wine, tmp_path, name, events, ran
 
 
 @pytest.mark.parametrize(
-    "name, events, ranks", [("sync", 7, 1), ("average", 13, 4), ("oneshot", 8, 2)]
+    "name, events, ranks",
+    [
+        pytest.param("sync", 7, 1, marks=pytest.mark.programs),
+        pytest.param("average", 13, 4, marks=pytest.mark.launcher),
+        pytest.param("oneshot", 8, 2, marks=pytest.mark.programs),
+    ],
 )
 def test_killed_rank_then_resume_equals_straight_on(
     wine, tmp_path, name, events, ranks
@@ -134,22 +139,22 @@ def is_rank(pid):
         return False
 
 
-def test_resume_takes_the_newest_checkpoint_that_verifies(wine, tmp_path):
+def test_resume_takes_the_newest_checkpoint_that_verifies(wine, tmp_path, mpipgd):
     folder = tmp_path / "run"
     args = [wine / "wine.h5", *COMMON, *MORE["sync"], "--run", folder]
-    assert run(2, *args)[0] == 0
+    assert mpipgd(*args)[0] == 0
     newest = sorted((folder / "checkpoints").iterdir())[-1]
     with open(newest, "r+b") as file:
         file.seek(-9, os.SEEK_END)
         byte = file.read(1)[0]
         file.seek(-9, os.SEEK_END)
         file.write(bytes([byte ^ 1]))
-    code, out, err = run(1, "--resume", folder)
+    code, out, err = mpipgd("--resume", folder)
     assert code == 0, err
     assert facts(folder) == facts(wine / "sync")
 
 
-def test_resume_may_go_further_but_not_elsewhere(wine, tmp_path):
+def test_resume_may_go_further_but_not_elsewhere(wine, tmp_path, mpipgd):
     folder = tmp_path / "run"
     short = [*COMMON, *MORE["average"], "--sync-every", "11", "--run", folder]
     longer = [
@@ -160,14 +165,14 @@ def test_resume_may_go_further_but_not_elsewhere(wine, tmp_path):
         "--run",
         tmp_path / "long",
     ]
-    assert run(1, wine / "wine.h5", *short, "--epochs", "20")[0] == 0
-    assert run(1, wine / "wine.h5", *longer)[0] == 0
-    code, out, err = run(1, "--resume", folder, "--lr", "1")
+    assert mpipgd(wine / "wine.h5", *short, "--epochs", "20")[0] == 0
+    assert mpipgd(wine / "wine.h5", *longer)[0] == 0
+    code, out, err = mpipgd("--resume", folder, "--lr", "1")
     assert code == 2 and "--resume takes no --lr" in err
-    assert run(2, "--resume", folder, "--epochs", "60")[0] == 0
+    assert mpipgd("--resume", folder, "--epochs", "60")[0] == 0
     assert facts(folder)[0] == facts(tmp_path / "long")[0]
 
 
-def test_a_second_run_does_not_overwrite_the_first(wine):
-    code, out, err = run(2, wine / "wine.h5", "--run", wine / "sync")
+def test_a_second_run_does_not_overwrite_the_first(wine, mpipgd):
+    code, out, err = mpipgd(wine / "wine.h5", "--run", wine / "sync")
     assert code == 2 and "holds a run" in err

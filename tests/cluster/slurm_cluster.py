@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDER = Path("/tmp/mpipgd-cluster-test")
 needs_slurm = [
     pytest.mark.cluster,

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
+from ..support import BIN
+from ..support import run as run_here
 from .slurm_cluster import ROOT, needs_slurm
-from .support import BIN
-from .support import run as run_here
 
 pytestmark = [*needs_slurm, pytest.mark.timeout(180)]
 NETNS = ROOT / "scripts" / "netns"
