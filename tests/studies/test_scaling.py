@@ -165,36 +165,38 @@ def test_speedup_and_efficiency_are_of_medians():
         record(mode, p, t, crowded=p == 8)
         for mode in ("strong", "weak") for p, each in times.items() for t in each
     ]  # fmt: skip
-    found = {(row.mode, row.ranks): row for row in results.rows(records)}
+    found = {(row.mode, row.ranks): row for row in results.summarize(records)}
     assert found["strong", 2].speedup == 2.0 and found["strong", 2].efficiency == 1.0
     assert found["strong", 4].speedup == pytest.approx(3.6)
     assert found["strong", 4].efficiency == pytest.approx(0.9)
     assert found["weak", 4].efficiency == pytest.approx(3.6)
     assert found["strong", 8].speedup is None is found["weak", 8].efficiency
-    low, high = found["strong", 2].speedup_between
+    low, high = found["strong", 2].speedup_interval
     assert low == pytest.approx(8 / 5) and high == pytest.approx(30 / 4)
-    assert found["strong", 1].between == (8, 30)
+    assert found["strong", 1].interval == (8, 30)
     assert found["strong", 1].shares["compute"] == 0.75
 
 
 def test_efficiency_is_against_the_fewest_ranks():
-    rows = results.rows([record("strong", 2, 6.0), record("strong", 8, 2.0)])
+    rows = results.summarize([record("strong", 2, 6.0), record("strong", 8, 2.0)])
     assert rows[1].speedup == 3.0 and rows[1].efficiency == 0.75
 
 
 def test_the_target_is_what_all_reach():
     fast, slow = (4.0, 2.0, 1.0, 0.5), (4.0, 3.0, 2.5, 2.0)
-    rows = results.rows(
+    rows = results.summarize(
         [record("strong", 1, 1.0, fast), record("strong", 2, 1.0, slow)]
     )
     assert [row.epochs for row in rows] == [2, 4]
-    between = results._reached([(1, 0, 4.0), (3, 0, 2.0)], 3.0)
+    between = results.epoch_reached([(1, 0, 4.0), (3, 0, 2.0)], 3.0)
     assert between == 2.0
 
 
 def test_extrap_gets_all_repeats_of_ranks_with_a_core():
     records = [record("strong", p, p + k / 4) for p in (1, 2) for k in (0, 1)]
-    text = export.extrap(results.rows([*records, record("strong", 4, 1, crowded=True)]))
+    text = export.extrap(
+        results.summarize([*records, record("strong", 4, 1, crowded=True)])
+    )
     assert text.splitlines() == [
         "PARAMETER p", "POINTS (1) (2)", "", "REGION strong_sync", "METRIC time",
         "DATA 1 1.25".replace("1 ", "1.0 "), "DATA 2.0 2.25",
@@ -260,7 +262,9 @@ def test_steps_side_by_side_take_longer():
 def test_other_networks_are_unknown_until_stated():
     options = TrainConfig(workers=8, batch_size=100)
     assert cost_model.CostModel(made_up(), per_node=2).epoch("a", options, 8) is None
-    stated = cost_model.CostModel(made_up(), per_node=2, network=(5e-6, 1e9))
+    stated = cost_model.CostModel(
+        made_up(), per_node=2, network=network.Network(5e-6, 1e9)
+    )
     near, far = 4e-6 + 8e-6, 2 * 5e-6 + 3 * 8000 / 1e9
     assert stated.exchange(8, 8000, apart=True) == pytest.approx(near + far)
     measured = cost_model.CostModel(made_up(nodes=2), per_node=1)

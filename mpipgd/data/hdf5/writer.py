@@ -40,7 +40,11 @@ class Writer:
     """Writes the rows of one file; sparse rows must come in order."""
 
     def __init__(
-        self, file: h5py.File, header: Header, rows: Mapping[str, int], sink: DeferredErrorFile
+        self,
+        file: h5py.File,
+        header: Header,
+        rows: Mapping[str, int],
+        sink: DeferredErrorFile,
     ) -> None:
         self._sink = sink
         self._missing = {split: count for split, count in rows.items() if count}
