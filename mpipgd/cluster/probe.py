@@ -210,7 +210,7 @@ def _time_disk(scratch: Path) -> tuple[float, float]:
 
 def _count_node_ranks(comm: Comm) -> int:
     """Return how many ranks can share memory with this one; collective."""
-    node = comm.Split_type(mpi.SHARED_MEMORY, comm.rank)
+    node = mpi.split_by_node(comm)
     size = node.size
     node.Free()
     return size
@@ -231,7 +231,7 @@ def _check_shared_memory(comm: Comm, ranks: Sequence[RankFacts]) -> bool | None:
     free = min(rank.shm_free or 0 for rank in ranks)
     if free < 2 * LARGE_SUM * 8:
         return None
-    node = comm.Split_type(mpi.SHARED_MEMORY, comm.rank)
+    node = mpi.split_by_node(comm)
     shared = mpi.SharedArray(node, (node.size, 1024), np.int64)
     shared.array[node.rank] = node.rank
     shared.barrier()

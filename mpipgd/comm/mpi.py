@@ -21,7 +21,6 @@ IN_PLACE = MPI.IN_PLACE
 BYTE = MPI.BYTE
 COMM_NULL = MPI.COMM_NULL
 UNDEFINED = MPI.UNDEFINED
-SHARED_MEMORY = MPI.COMM_TYPE_SHARED
 FLUSH_SECONDS = 0.3  # a launcher needs this to print a rank's last message
 
 T = TypeVar("T")
@@ -200,6 +199,11 @@ def split(comm: Comm, color: int, key: int) -> Comm:
     COMM_NULL for the color UNDEFINED. Collective.
     """
     return cast(Comm, comm.Split(color, key))
+
+
+def split_by_node(comm: Comm) -> Comm:
+    """Return the ranks that share memory with this one, in order; collective."""
+    return cast(Comm, comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank))
 
 
 class SharedArray:

@@ -83,7 +83,7 @@ class Grid:
 
 def _by_node(active: Comm, node_size: int | None) -> tuple[Comm, Comm]:
     """Return the active ranks ordered by node, and the ranks of this node."""
-    shared = active.Split_type(mpi.SHARED_MEMORY, active.rank)
+    shared = mpi.split_by_node(active)
     first = shared.bcast(active.rank)
     color = first if node_size is None else first + shared.rank // node_size
     order = sorted(range(active.size), key=active.allgather(color).__getitem__)

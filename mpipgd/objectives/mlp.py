@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..data.matrix import Csr, MappedRows
+from ..data.matrix import Csr, MappedRows, n_rows, slice_rows
 from ..errors import UsageError
 from .linear import penalty
 from .losses import LOSSES, class_indices, probabilities
@@ -96,7 +96,7 @@ class MLP:
         loss: str = "softmax",
         alpha: Sequence[float] = (0.0,),
         dtype: DTypeLike = np.float32,
-        init_std: tuple[float, float] | None = None,
+        init_std: tuple[float, ...] | None = None,
     ) -> None:
         self.widths = (n_features, *hidden, n_outputs)
         self.n_features, self.n_outputs = n_features, n_outputs
@@ -238,19 +238,21 @@ class MLP:
         """
         totals = np.zeros(2)
         for lo in range(0, len(y), BLOCK_ROWS):
-            z = self._raw_output(w, X[lo : lo + BLOCK_ROWS])
-            block_y = y[lo : lo + BLOCK_ROWS]
-            score = np.count_nonzero(z.argmax(axis=1) == block_y)
+            hi = min(lo + BLOCK_ROWS, len(y))
+            z, block_y = self._raw_output(w, slice_rows(X, lo, hi)), y[lo:hi]
+            score = float(np.count_nonzero(z.argmax(axis=1) == block_y))
             if self.n_outputs == 1:
-                score = np.square(z[:, 0] - block_y).sum(dtype=np.float64)
-            totals += self._residual(z, block_y)[0], score
+                score = float(np.square(z[:, 0] - block_y).sum(dtype=np.float64))
+            totals += np.array([self._residual(z, block_y)[0], score])
         return totals
 
     def output(self, w: FloatArray, X: Matrix) -> FloatArray:
         """Return predictions (n,), raw outputs or softmax's probabilities (n, C)."""
-        z = np.empty((len(X), self.n_outputs), self.dtype)
-        for lo in range(0, len(X), BLOCK_ROWS):
-            z[lo : lo + BLOCK_ROWS] = self._raw_output(w, X[lo : lo + BLOCK_ROWS])
+        n = n_rows(X)
+        z = np.empty((n, self.n_outputs), self.dtype)
+        for lo in range(0, n, BLOCK_ROWS):
+            hi = min(lo + BLOCK_ROWS, n)
+            z[lo:hi] = self._raw_output(w, slice_rows(X, lo, hi))
         if self.n_outputs == 1:
             return z[:, 0]
         return probabilities(z) if self.loss == "softmax" else z

@@ -95,8 +95,9 @@ class LinearSweep:
         if all(column is None for column in columns):
             return None
         zero = np.zeros(self.models[0].size, self.dtype)
-        columns = [zero if column is None else column for column in columns]
-        return np.stack(columns, axis=1).reshape(-1)
+        return np.stack(
+            [zero if column is None else column for column in columns], axis=1
+        ).reshape(-1)
 
     @property
     def smooth(self) -> bool:
@@ -154,9 +155,9 @@ class LinearSweep:
         block = max(16, BLOCK_BYTES // max(1, X.itemsize * X.shape[1]))
         G[...] = 0
         for lo in range(0, n, block):
-            index = slice(lo, lo + block)
+            index: slice | IntArray = slice(lo, lo + block)
             if rows is not None:
-                index = _as_slice(rows[index])
+                index = _as_slice(rows[lo : lo + block])
             Xb, yb = X[index], y[index, None]
             p = Xb @ W
             total += loss.value(p, yb, self.epsilon).sum(dtype=np.float64)

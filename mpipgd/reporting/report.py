@@ -178,7 +178,7 @@ def _summary_row(folder: str | os.PathLike[str], name: str) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _refusing_format(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Raise a ValueError of matplotlib, which lists the formats it knows, as UsageError."""
+    """Raise matplotlib's ValueError for an unknown format as UsageError."""
     try:
         yield
     except ValueError as error:

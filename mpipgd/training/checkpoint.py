@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pathlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -89,12 +90,12 @@ def file_name(step: int) -> str:
     return f"step-{step:012d}.h5"
 
 
-def saved(folder: str | pathlib.Path) -> list[pathlib.Path]:
+def saved(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     """Return the checkpoints of a run folder, the newest first."""
     return sorted(pathlib.Path(folder, "checkpoints").glob("step-*.h5"), reverse=True)
 
 
-def newest(folder: str | pathlib.Path) -> tuple[pathlib.Path, Checkpoint]:
+def newest(folder: str | os.PathLike[str]) -> tuple[pathlib.Path, Checkpoint]:
     """Return path and content of the newest checkpoint that verifies.
 
     Raises CheckpointError where there is none.
@@ -111,7 +112,7 @@ def newest(folder: str | pathlib.Path) -> tuple[pathlib.Path, Checkpoint]:
     )
 
 
-def remove_old(folder: str | pathlib.Path, best: int) -> None:
+def remove_old(folder: str | os.PathLike[str], best: int) -> None:
     """Remove all checkpoints but the newest ones and the one after `best` updates."""
     for path in saved(folder)[NEWEST:]:
         if path.name != file_name(best):

@@ -11,8 +11,7 @@ from ..comm.topology import Grid
 from ..config import toml
 from ..config.option import flag
 from ..config.options import TrainConfig
-from ..data.create.bundled import BUNDLED
-from ..data.create.make import make_bundled
+from ..data.create.bundled import path_of
 from ..data.hdf5.source import Source, open_data
 from ..errors import UsageError
 from ..reporting import run_folder
@@ -64,12 +63,8 @@ def _load_checkpoint(folder: str, changes: dict[str, Any]) -> Resume:
 
 def open_training_data(options: TrainConfig, comm: Comm) -> Source:
     """Open the data; rank 0 first writes a bundled set into the run folder."""
-    data = options.data
-    if data in BUNDLED and not pathlib.Path(data).exists():
-        assert options.run is not None  # named before the run starts
-        path = pathlib.Path(options.run) / "data.h5"
-        mpi.on_root(comm, lambda: path.exists() or make_bundled(options.data, path))
-        data = str(path)
+    assert options.run is not None  # named before the run starts
+    data = mpi.on_root(comm, path_of, options.data, pathlib.Path(options.run))
     return open_data(comm, data, x=options.x, y=options.y, share=options.rows_share)
 
 

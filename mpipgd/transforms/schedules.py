@@ -77,7 +77,9 @@ SCALINGS: dict[str, Callable[[int], float]] = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """base(t) × gain(t); the gain rises linearly from `first` to `last` in `ramp` steps.
+    """base(t) × gain(t); the gain rises linearly from `first` to `last` in `ramp`.
+
+    `ramp` is a number of steps.
 
     An int gives a float; an array gives an array of the same bits.
     """

@@ -1,4 +1,4 @@
-"""The commands as a whole: from the words to the exit code, help and printed options."""
+"""The commands as a whole: from words to exit code, help and printed options."""
 
 import json
 import subprocess

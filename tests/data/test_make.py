@@ -54,8 +54,8 @@ def test_blocks_and_truth_do_not_depend_on_how_many_rows_follow():
     short, long = (
         SyntheticSpec("blobs", rows=rows, features=9) for rows in (5_000, 9_000)
     )
-    truth = short.truth()
-    np.testing.assert_array_equal(truth, long.truth())
+    truth = short.true_parameters()
+    np.testing.assert_array_equal(truth, long.true_parameters())
     for mine, theirs in zip(short.block(0, truth), long.block(0, truth), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
@@ -64,7 +64,7 @@ def test_regression_is_its_teacher_plus_noise():
     recipe = SyntheticSpec(
         "regression", rows=4000, features=10, informative=4, noise=0.5
     )
-    truth = recipe.truth()
+    truth = recipe.true_parameters()
     X, y = recipe.block(0, truth)
     assert (truth[4:] == 0).all()
     fitted = np.linalg.lstsq(X, y, rcond=None)[0]
@@ -76,7 +76,7 @@ def test_classification_noise_is_the_share_of_drawn_labels():
     recipe = SyntheticSpec(
         "classification", rows=4000, features=10, classes=4, noise=0.2
     )
-    truth = recipe.truth()
+    truth = recipe.true_parameters()
     X, y = recipe.block(0, truth)
     wrong = np.mean(product(X, truth).argmax(axis=1) != y)
     assert wrong == pytest.approx(0.2 * 3 / 4, abs=0.03)
@@ -84,7 +84,7 @@ def test_classification_noise_is_the_share_of_drawn_labels():
 
 def test_blobs_lie_around_their_centres():
     recipe = SyntheticSpec("blobs", rows=4000, features=3, classes=2, noise=2.0)
-    centres = recipe.truth()
+    centres = recipe.true_parameters()
     X, y = recipe.block(0, centres)
     for number, centre in enumerate(centres):
         np.testing.assert_allclose(X[y == number].mean(axis=0), centre, atol=0.2)
@@ -93,7 +93,7 @@ def test_blobs_lie_around_their_centres():
 
 def test_sparse_rows_hold_each_column_once_and_about_the_density():
     recipe = SyntheticSpec("classification", rows=500, features=400, density=0.05)
-    X, _ = recipe.block(0, recipe.truth())
+    X, _ = recipe.block(0, recipe.true_parameters())
     assert 18 < len(X.data) / 500 <= 20
     for row in range(500):
         columns = slice_rows(X, row, row + 1).indices
@@ -148,7 +148,7 @@ def test_places_number_the_rows_file_by_file(n, test_size, shards):
         for _, part, first, count in split.segments()
         for i in range(count)
     ]
-    assert np.argsort(split.places(np.arange(n))).tolist() == expected
+    assert np.argsort(split.destinations(np.arange(n))).tolist() == expected
 
 
 @pytest.mark.parametrize("bucket_rows", [1, 3, 7, 100])
@@ -222,7 +222,7 @@ def test_skewed_columns_are_as_frequent_as_words():
     recipe = SyntheticSpec(
         "classification", rows=3000, features=500, density=0.04, skew=1.0
     )
-    X, _ = recipe.block(0, recipe.truth())
+    X, _ = recipe.block(0, recipe.true_parameters())
     counts = np.sort(np.bincount(X.indices, minlength=500))[::-1]
     assert abs(len(X.data) / 3000 - 20) < 1
     assert counts[0] > 0.9 * 3000 and counts[300] < 0.05 * 3000

@@ -75,7 +75,7 @@ def test_compiled_steps_keep_the_mean(
 def test_pushed_updates_keep_the_mean(first):
     rng = np.random.default_rng(2)
     store, seen = AveragedSgd(rng.normal(size=5), first), []
-    for step in range(7):
+    for _ in range(7):
         store.push(rng.normal(size=(1, 5)))
         seen.append(store.pull()[0].copy())
     expected = np.mean(seen[first:], axis=0) if first < 7 else seen[-1]

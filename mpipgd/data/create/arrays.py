@@ -1,52 +1,75 @@
 """Readers of formats that fit in memory: svmlight, NPZ, IDX images, OpenML.
 
-Each returns a `Table`; ingest shuffles, splits and writes it.
+Each returns a `Table`, which `ingest` shuffles, splits and writes.
 """
+
+from __future__ import annotations
 
 import contextlib
 import math
 import zipfile
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import DataError
 from ..hdf5.header import Header
 from ..matrix import Csr
-from .compressed import open_source
+from .csv_file import open_source
 from .external_shuffle import permuted_reader
 from .targets import encode
 
+if TYPE_CHECKING:
+    from ...array_types import Array, IntArray
+    from ...reporting.progress import Progress
+    from .external_shuffle import RowReader
+    from .targets import Labels
+
 IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
-FEW = 20  # at most so many distinct whole numbers are taken for classes
-BROKEN = (OSError, EOFError, ValueError, MemoryError, zlib.error)
-BROKEN += (zipfile.BadZipFile,)
+MAX_GUESSED_CLASSES = 20  # more distinct whole numbers are taken for a regression
+READ_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    MemoryError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in memory: X (n, d) dense or Csr, y (n,); the last `n_test` are the test."""
+    """Rows in memory: X (n, d) dense or Csr, y (n,).
+
+    The last `n_test` are the test rows; None where the source has none.
+    """
 
     header: Header
-    X: object
-    y: np.ndarray
+    X: Array | Csr
+    y: Array
     n_test: int | None = None
 
     @property
-    def rows(self):
-        """Return the number of rows."""
+    def rows(self) -> int:
+        """The number of rows."""
         return len(self.y)
 
     @contextlib.contextmanager
-    def shuffled(self, places, folder, progress):
-        """Give `read(lo, hi)` of the rows in the order of their places."""
-        yield permuted_reader(self.X, self.y, places, self.header)
+    def shuffled(
+        self, destinations: IntArray, folder: Path, progress: Progress
+    ) -> Iterator[RowReader]:
+        """Give `read(lo, hi)` of the rows in the order of their destinations."""
+        yield permuted_reader(self.X, self.y, destinations, self.header)
 
 
-def read_svmlight(source, *, dtype=None, task=None):
-    """Read svmlight/LIBSVM text, kept sparse; few whole numbers as y are classes."""
+def read_svmlight(
+    source: str, *, dtype: str | None = None, task: str | None = None
+) -> Table:
+    """Read svmlight/LIBSVM text as sparse rows; few whole numbers as y are classes."""
     from sklearn.datasets import load_svmlight_file
 
     dtype = dtype or "float64"
@@ -54,14 +77,25 @@ def read_svmlight(source, *, dtype=None, task=None):
         X, y = load_svmlight_file(file, dtype=np.dtype(dtype))
     _verify_columns(X, source)
     distinct = np.unique(y)
-    few = len(distinct) <= FEW and (distinct == np.floor(distinct)).all()
-    task, classes, y = encode(y, task, f"{source}: the target", classes=few)
+    is_classes = (
+        len(distinct) <= MAX_GUESSED_CLASSES and (distinct == np.floor(distinct)).all()
+    )
+    task, classes, y = encode(
+        y, task, f"{source}: the target", classes=bool(is_classes)
+    )
     csr = Csr(X.data, X.indices, X.indptr.astype(np.int64), X.shape[1])
     return Table(_header(source, (task, classes), X, dtype), csr, y)
 
 
-def read_npz(source, *, dtype=None, task=None, x_name="X", y_name="y"):
-    """Read the arrays X, y and, if there, X_test, y_test; whole numbers are classes."""
+def read_npz(
+    source: str,
+    *,
+    dtype: str | None = None,
+    task: str | None = None,
+    x_name: str = "X",
+    y_name: str = "y",
+) -> Table:
+    """Read the arrays X, y and, if present, X_test, y_test; integers are classes."""
     with _reading(source, "NPZ"), open_source(source) as file:
         with np.load(file, allow_pickle=False) as arrays:
             X, y = (_array(arrays, name, source) for name in (x_name, y_name))
@@ -79,10 +113,16 @@ def read_npz(source, *, dtype=None, task=None, x_name="X", y_name="y"):
     return Table(_header(source, (task, classes), X, dtype), X, y, n_test)
 
 
-def read_idx(source, *, dtype=None, task=None, labels=None):
-    """Read IDX images (the MNIST format), flattened, pixels as they are; float32.
+def read_idx(
+    source: str,
+    *,
+    dtype: str | None = None,
+    task: str | None = None,
+    labels: str | None = None,
+) -> Table:
+    """Read IDX images (the MNIST format), flattened, with unscaled pixels; float32.
 
-    labels: the file of labels; by default named as the images with "labels-idx1".
+    labels: the file of labels; by default the name of the images with "labels-idx1".
     """
     if labels is None and "images-idx3" not in str(source):
         raise DataError(f"{source}: which labels? name their file with --labels FILE")
@@ -94,12 +134,19 @@ def read_idx(source, *, dtype=None, task=None, labels=None):
     return Table(_header(source, (task, classes), X, dtype or "float32"), X, y)
 
 
-def read_openml(source, *, dtype=None, task=None, target=None, version="active"):
-    """Fetch a set of OpenML by name or number; its categories come as numbers."""
+def read_openml(
+    source: str,
+    *,
+    dtype: str | None = None,
+    task: str | None = None,
+    target: str | None = None,
+    version: str | int = "active",
+) -> Table:
+    """Fetch a data set of OpenML by name or number; categories become numbers."""
     from sklearn.datasets import fetch_openml
 
     name = str(source).removeprefix("openml:")
-    key = {"data_id": int(name)} if name.isdigit() else {"name": name}
+    key: dict[str, Any] = {"data_id": int(name)} if name.isdigit() else {"name": name}
     if "name" in key:
         key["version"] = version
     if target is not None:
@@ -121,39 +168,50 @@ def read_openml(source, *, dtype=None, task=None, target=None, version="active")
 
 
 @contextlib.contextmanager
-def _reading(source, kind):
+def _reading(source: str, kind: str) -> Iterator[None]:
+    """Raise DataError for what the reader of a format refuses."""
     try:
         yield
-    except BROKEN as error:
+    except READ_ERRORS as error:
         raise DataError(f"{source} cannot be read as {kind}: {error}") from error
 
 
-def _header(source, target, X, dtype, *, names=None):
+def _header(
+    source: str,
+    target: tuple[str, Labels | None],
+    X: Any,
+    dtype: str,
+    *,
+    names: Sequence[str] | None = None,
+) -> Header:
     task, classes = target
     return Header(
         task,
         X.shape[1],
         dtype=dtype,
-        sparse=hasattr(X, "tocsr"),
+        sparse=hasattr(X, "tocsr"),  # scipy's sparse matrices, whichever it is
         classes=classes,
-        feature_names=names and tuple(map(str, names)),
+        feature_names=tuple(map(str, names)) if names else None,
         source=Path(source).name,
     )
 
 
-def _verify_columns(X, source):
+def _verify_columns(X: Any, source: str) -> None:
     if X.shape[1] < 1:
         raise DataError(f"{source} holds no features")
 
 
-def _array(arrays, name, source):
+def _array(arrays: Any, name: str, source: str) -> Array:
     if name not in arrays:
-        known = ", ".join(arrays.files)
-        raise DataError(f"{source} has no array {name!r}; it holds {known}")
-    return arrays[name]
+        names = ", ".join(arrays.files)
+        raise DataError(f"{source} has no array {name!r}; it holds {names}")
+    array: Array = arrays[name]
+    return array
 
 
-def _verify_shapes(source, X, y, *, width=None):
+def _verify_shapes(
+    source: str, X: Array, y: Array, *, width: tuple[int, ...] | None = None
+) -> None:
     fits = X.ndim == 2 and y.ndim == 1 and len(X) == len(y) and X.dtype.kind in "fiub"
     if not fits or (width is not None and X.shape[1:] != width):
         raise DataError(
@@ -162,7 +220,7 @@ def _verify_shapes(source, X, y, *, width=None):
         )
 
 
-def _idx(path):
+def _idx(path: str) -> Array:
     """Return the array of an IDX file; reads no more than its header declares."""
     with _reading(path, "IDX"), open_source(path) as file:
         start = file.read(4)

@@ -1,8 +1,11 @@
-"""Turn other people's files into data files: read, shuffle, split, write."""
+"""Import files of other formats into data files: read, shuffle, split, write."""
+
+from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +17,10 @@ from .arrays import read_idx, read_npz, read_openml, read_svmlight
 from .csv import read_csv
 from .split import ShardLayout, output_files, write_files
 
-READERS = {
+if TYPE_CHECKING:
+    from ...array_types import IntArray
+
+READERS: dict[str, Callable[..., Any]] = {
     "csv": read_csv,
     "svmlight": read_svmlight,
     "npz": read_npz,
@@ -33,26 +39,26 @@ class ImportResult(NamedTuple):
     """What `ingest` wrote: the header, {"train": n, "test": m}, and the files."""
 
     header: Header
-    rows: dict
-    files: list
+    rows: dict[str, int]
+    files: list[Path]
 
 
 def ingest(
-    source,
-    out,
+    source: str,
+    out: str,
     *,
-    kind=None,
-    test_size=0.2,
-    seed=0,
-    shards=1,
-    overwrite=False,
-    quiet=True,
-    **options,
-):
-    """Import SOURCE into OUT and return what was `Imported`; serial.
+    kind: str | None = None,
+    test_size: float = 0.2,
+    seed: int = 0,
+    shards: int = 1,
+    overwrite: bool = False,
+    quiet: bool = True,
+    **options: Any,
+) -> ImportResult:
+    """Import SOURCE into OUT; serial.
 
-    kind: one of `READERS`, by default told from the name. options: those of its reader
-    (dtype, task, target, ordinal, …). Exactly round(n·test_size) rows, drawn by the
+    kind: one of `READERS`, by default guessed from the name. options: those of its
+    reader (dtype, task, target, ordinal, …). Exactly round(n·test_size) rows, drawn by the
     seed, become test rows, unless the source has a test part. Raises DataError.
     """
     kind = kind or kind_of(source)
@@ -61,21 +67,20 @@ def ingest(
     files = output_files(out, shards, overwrite=overwrite)
     table = reader(source, **options)
     split = ShardLayout(table.rows, test_size, shards, n_test=table.n_test)
-    places = split.places(_order(split, table.n_test is not None, seed))
-    watch = {"stream": None} if quiet else {}
+    order = _order(split, table.n_test is not None, seed)
+    stream: dict[str, Any] = {"stream": None} if quiet else {}
+    reading = Progress(table.rows, "reading", **stream)
+    writing = Progress(table.rows, "writing", **stream)
     with (
         translate_os_errors(files[0], DataError),
-        table.shuffled(
-            places, files[0].parent, Progress(table.rows, "reading", **watch)
-        ) as read,
+        table.shuffled(split.destinations(order), files[0].parent, reading) as read,
     ):
-        writing = Progress(table.rows, "writing", **watch)
         write_files(files, table.header, split, read, writing)
     return ImportResult(table.header, split.rows, files)
 
 
-def kind_of(source):
-    """Return the kind of a source, told from its name."""
+def kind_of(source: str) -> str:
+    """Return the kind of a source, guessed from its name."""
     name = str(source)
     if name.startswith("openml:"):
         return "openml"
@@ -91,7 +96,7 @@ def kind_of(source):
     return kind
 
 
-def _order(split, fixed_test, seed):
+def _order(split: ShardLayout, fixed_test: bool, seed: int) -> IntArray:
     """Return each row's number in train then test order; (n,) integers."""
     n_train, n_test = split.rows["train"], split.rows["test"]
     draw = np.random.default_rng(seed)
@@ -101,9 +106,11 @@ def _order(split, fixed_test, seed):
     return np.concatenate([draw.permutation(n_train), tail])
 
 
-def _verify_options(reader, kind, options):
-    known = inspect.signature(reader).parameters
+def _verify_options(
+    reader: Callable[..., Any], kind: str, options: dict[str, Any]
+) -> None:
+    parameters = inspect.signature(reader).parameters
     for name in options:
-        if name not in known:
+        if name not in parameters:
             flag = FLAGS.get(name, name).replace("_", "-")
             raise UsageError(f"--{flag} does not apply to {kind} input")

@@ -1,7 +1,11 @@
 """Make data files: scikit-learn's bundled sets, and synthetic ones by all ranks."""
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -10,119 +14,175 @@ from ...errors import UsageError
 from ...reporting.progress import Progress
 from ..hdf5.writer import create
 from ..matrix import Csr, slice_rows
-from .bundled import BUNDLED, load_bundled
-from .external_shuffle import permuted_reader
-from .split import ShardLayout, output_files, write_files
+from .bundled import BUNDLED, make_bundled
+from .split import ShardLayout, output_files
 from .synthetic import SYNTHETIC, SyntheticSpec
+
+if TYPE_CHECKING:
+    from ...array_types import Array
+    from ...comm.mpi import Comm
+    from ..matrix import Matrix
 
 NAMES = (*BUNDLED, *SYNTHETIC)
 
 
 def make(
-    comm, name, out, *, test_size=0.2, seed=0, shards=1, overwrite=False, **recipe
-):
+    comm: Comm,
+    name: str,
+    out: str,
+    *,
+    test_size: float = 0.2,
+    seed: int = 0,
+    shards: int = 1,
+    overwrite: bool = False,
+    **options: Any,
+) -> None:
     """Write a bundled or synthetic data set to OUT; collective.
 
     OUT is a file, or with several shards a folder. Synthetic sets take the fields of
-    `Recipe` (rows, features, classes, noise, informative, density, skew, dtype); row i
-    is the same for every number of ranks and of files. Raises UsageError and DataError.
+    `SyntheticSpec` (rows, features, classes, noise, informative, density, skew, dtype);
+    row i is the same for every number of ranks and of files. Raises UsageError and DataError.
     """
-    common = {"test_size": test_size, "shards": shards, "overwrite": overwrite}
     with mpi.raise_collectively(comm):
         if name not in NAMES:
             raise UsageError(f"unknown data set {name!r}; known: {', '.join(NAMES)}")
-        if name in BUNDLED and recipe:
-            raise UsageError(f"{name} is a finished set: it has no --{min(recipe)}")
-        drawn = None if name in BUNDLED else SyntheticSpec(name, seed=seed, **recipe)
-    if drawn:
-        _make_synthetic(comm, drawn, out, **common)
+        if name in BUNDLED and options:
+            raise UsageError(f"{name} is a finished set: it has no --{min(options)}")
+        spec = None if name in BUNDLED else SyntheticSpec(name, seed=seed, **options)
+    if spec:
+        _make_synthetic(
+            comm, spec, out, test_size=test_size, shards=shards, overwrite=overwrite
+        )
     else:
-        mpi.on_root(comm, partial(make_bundled, name, out, seed=seed, **common))
+        write = partial(
+            make_bundled,
+            name,
+            out,
+            test_size=test_size,
+            seed=seed,
+            shards=shards,
+            overwrite=overwrite,
+        )
+        mpi.on_root(comm, write)
 
 
-def make_bundled(name, out, *, test_size=0.2, seed=0, shards=1, overwrite=False):
-    """Write a bundled data set, its rows shuffled by the seed; serial."""
-    header, X, y = load_bundled(name)
-    split = ShardLayout(len(y), test_size, shards)
-    files = output_files(out, shards, overwrite=overwrite)
-    order = np.random.default_rng(seed).permutation(len(y))
-    read = permuted_reader(X, y, split.places(order), header)
-    write_files(files, header, split, read, Progress(len(y), name, stream=None))
+def _make_synthetic(
+    comm: Comm,
+    spec: SyntheticSpec,
+    out: str,
+    *,
+    test_size: float,
+    shards: int,
+    overwrite: bool,
+) -> None:
+    """Write a synthetic set: rank s mod P writes shard s.
 
-
-def _make_synthetic(comm, recipe, out, *, test_size, shards, overwrite):
-    """Rank s mod P writes shard s; with fewer shards than ranks all ranks draw rows.
-
-    All ranks walk through the pieces in one order, so that a send always meets its
-    receive. A rank that cannot write takes what still comes for it, then refuses.
+    With fewer shards than ranks all ranks draw rows and send them to the writers. All
+    ranks go through the pieces in the same order, so that every send has its receive; a
+    rank that cannot write receives what is sent to it before it raises.
     """
     with mpi.raise_collectively(comm):
-        split = ShardLayout(recipe.rows, test_size, shards)
+        split = ShardLayout(spec.rows, test_size, shards)
     files = mpi.on_root(comm, partial(output_files, out, shards, overwrite=overwrite))
-    progress = mpi.root_else(comm, Progress(recipe.rows, recipe.name), None)
-    pieces = _arrivals(comm, recipe, split, progress)
+    progress = mpi.root_else(comm, Progress(spec.rows, spec.name), None)
+    pieces = _pieces_to_write(comm, spec, split, progress)
     with mpi.raise_collectively(comm):
         try:
-            for shard, group in itertools.groupby(pieces, key=lambda piece: piece[0]):
+            for shard, group in itertools.groupby(
+                pieces, key=lambda piece: piece.shard
+            ):
                 sizes = split.sizes(shard)
-                with create(files[shard], recipe.header(), rows=sizes) as writer:
-                    for _, part, at, X, y in group:
-                        writer.write(part, at, X, y)
+                with create(files[shard], spec.header(), rows=sizes) as writer:
+                    for piece in group:
+                        writer.write(piece.split, piece.first, piece.X, piece.y)
         finally:
             for _ in pieces:
                 pass
 
 
-def _arrivals(comm, recipe, split, progress):
-    """Yield (shard, part, at, X, y) for this rank to write; draw and send others."""
-    truth, drawn = recipe.truth(), (None, None)
-    for shard, part, at, number, rows in _pieces(recipe, split):
-        writer = shard % comm.size
-        drawer = number % comm.size if split.shards < comm.size else writer
-        if comm.rank == drawer and drawn[0] != number:
-            drawn = number, recipe.block(number, truth)
+class _Piece(NamedTuple):
+    """Rows of one block, as they are written into one split of one shard.
+
+    `first` is their first row in the split of that shard.
+    """
+
+    shard: int
+    split: str
+    first: int
+    X: Matrix
+    y: Array
+
+
+def _pieces_to_write(
+    comm: Comm, spec: SyntheticSpec, layout: ShardLayout, progress: Progress | None
+) -> Iterator[_Piece]:
+    """Yield the pieces that this rank writes; draw and send those of other writers."""
+    parameters = spec.true_parameters()
+    current = -1  # the number of the last block drawn
+    X: Matrix
+    y: Array
+    for piece in _pieces(spec, layout):
+        writer = piece.shard % comm.size
+        drawer = piece.block % comm.size if layout.shards < comm.size else writer
         if comm.rank == drawer:
-            X, y = slice_rows(drawn[1][0], *rows), drawn[1][1][slice(*rows)]
+            if piece.block != current:
+                current, (X, y) = piece.block, spec.block(piece.block, parameters)
+            X_piece = slice_rows(X, piece.lo, piece.hi)
+            y_piece = y[piece.lo : piece.hi]
             if drawer != writer:
-                _send(comm, X, y, writer)
+                _send(comm, X_piece, y_piece, writer)
         elif comm.rank == writer:
-            X, y = _receive(comm, recipe, drawer)
+            X_piece, y_piece = _receive(comm, spec, drawer)
         if comm.rank == writer:
-            yield shard, part, at, X, y
+            yield _Piece(piece.shard, piece.split, piece.first, X_piece, y_piece)
         if progress:
-            progress.update(number * recipe.block_rows + rows[1])
+            progress.update(piece.block * spec.block_rows + piece.hi)
 
 
-def _pieces(recipe, split):
-    """Yield (shard, part, at, block, its rows), as test rows follow the train rows."""
-    size = recipe.block_rows
-    for shard, part, first, count in split.segments():
-        start = first + (split.rows["train"] if part == "test" else 0)
-        for number in range(start // size, -(-(start + count) // size)):
-            lo = max(start, number * size)
-            hi = min(start + count, (number + 1) * size)
-            rows = lo - number * size, hi - number * size
-            yield shard, part, lo - start, number, rows
+class _BlockPiece(NamedTuple):
+    """The rows lo … hi-1 of a block, which go to one split of one shard."""
+
+    shard: int
+    split: str
+    first: int
+    block: int
+    lo: int
+    hi: int
 
 
-def _send(comm, X, y, to):
+def _pieces(spec: SyntheticSpec, layout: ShardLayout) -> Iterator[_BlockPiece]:
+    """Yield all pieces, shard by shard; test rows are drawn after all train rows."""
+    size = spec.block_rows
+    for shard, split, first, count in layout.segments():
+        start = first + (layout.rows["train"] if split == "test" else 0)
+        for block in range(start // size, -(-(start + count) // size)):
+            lo = max(start, block * size)
+            hi = min(start + count, (block + 1) * size)
+            yield _BlockPiece(
+                shard, split, lo - start, block, lo - block * size, hi - block * size
+            )
+
+
+def _send(comm: Comm, X: Matrix, y: Array, to: int) -> None:
+    """Send the sizes of the arrays that rows consist of, and then the arrays."""
     arrays = (X.data, X.indices, X.indptr, y) if isinstance(X, Csr) else (X, y)
-    comm.Send(np.array([each.size for each in arrays]), to)
-    for each in arrays:
-        comm.Send(np.ascontiguousarray(each), to)
+    comm.Send(np.array([array.size for array in arrays]), to)
+    for array in arrays:
+        comm.Send(np.ascontiguousarray(array), to)
 
 
-def _receive(comm, recipe, source):
-    header = recipe.header()
-    dtypes = [header.dtype, header.y_dtype]
+def _receive(comm: Comm, spec: SyntheticSpec, source: int) -> tuple[Matrix, Array]:
+    """Receive the rows that `_send` sends."""
+    header = spec.header()
+    dtypes: list[Any] = [header.dtype, header.y_dtype]
     if header.sparse:
         dtypes[1:1] = [np.int32, np.int64]
     sizes = np.empty(len(dtypes), np.int64)
     comm.Recv(sizes, source)
     arrays = [np.empty(n, dtype) for n, dtype in zip(sizes, dtypes, strict=True)]
-    for each in arrays:
-        comm.Recv(each, source)
+    for array in arrays:
+        comm.Recv(array, source)
     *values, y = arrays
     if header.sparse:
-        return Csr(*values, recipe.features), y
-    return values[0].reshape(len(y), recipe.features), y
+        return Csr(values[0], values[1], values[2], spec.features), y
+    return values[0].reshape(len(y), spec.features), y

@@ -1,4 +1,4 @@
-"""Synthetic rows by the block: a block depends on the recipe and its number alone.
+"""Synthetic rows in blocks: a block depends on the spec and on its number alone.
 
 regression        y = X w + noise·ε,  X, ε ~ N(0, 1),  w ~ N(0, 1/k)
 classification    y = argmax_c (X W)_c, replaced with probability `noise` by any class
@@ -10,9 +10,12 @@ each row has about density·d values ~ N(0, 1), and w ~ N(0, 1/(k·density)). Wi
 columns, is drawn in proportion to 1/r^s.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +23,13 @@ from ...errors import UsageError
 from ..hdf5.header import Header
 from ..matrix import Csr, product
 
+if TYPE_CHECKING:
+    from ...array_types import Array, FloatArray, IntArray
+    from ..matrix import Matrix
+
 NOISE = {"regression": 0.1, "classification": 0.05, "blobs": 1.0}
 SYNTHETIC = tuple(NOISE)
-TRUTH, ROWS, COLUMNS = 0, 1, 2  # which stream of the seed
+PARAMETERS, ROWS, COLUMNS = 0, 1, 2  # random streams of a seed
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class SyntheticSpec:
     dtype: str = "float64"
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.noise is None:
             object.__setattr__(self, "noise", NOISE[self.name])
         if self.classes is None and self.name != "regression":
@@ -49,12 +56,13 @@ class SyntheticSpec:
             if not valid:
                 raise UsageError(f"{self.name}: {flag}")
 
-    def _limits(self):
+    def _limits(self) -> dict[str, bool]:
+        """Return message -> whether the limit that it names is respected."""
         informative = self.features if self.informative is None else self.informative
         return {
             f"--rows is {self.rows}, expected at least 1": self.rows >= 1,
             f"--features is {self.features}, expected at least 1": self.features >= 1,
-            f"--noise is {self.noise}, expected at least 0": self.noise >= 0,
+            f"--noise is {self.noise}, expected at least 0": self.noise_level >= 0,
             f"--seed is {self.seed}, expected at least 0": self.seed >= 0,
             f"--dtype is {self.dtype}, expected float32 or float64": (
                 self.dtype in ("float32", "float64")
@@ -76,21 +84,26 @@ class SyntheticSpec:
         }
 
     @property
-    def row_values(self):
-        """Return how many numbers a row of X holds, about."""
+    def noise_level(self) -> float:
+        """The noise, that of the kind by default."""
+        return NOISE[self.name] if self.noise is None else self.noise
+
+    @property
+    def row_values(self) -> int:
+        """About how draws numbers a row of X holds."""
         return max(1, round((self.density or 1.0) * self.features))
 
     @property
-    def block_rows(self):
-        """Return the rows of a block: 4096, or fewer where rows are wide."""
+    def block_rows(self) -> int:
+        """The rows of a block: 4096, or fewer where rows are wide."""
         return min(4096, max(64, (1 << 20) // self.row_values))
 
-    def header(self):
+    def header(self) -> Header:
         """Return the header of the files that hold these rows."""
-        classes = self.classes and tuple(range(self.classes))
-        kind = "binary" if self.classes == 2 else "multiclass"
+        classes = tuple(range(self.classes)) if self.classes else None
+        task = "binary" if self.classes == 2 else "multiclass"
         return Header(
-            kind if classes else "regression",
+            task if classes else "regression",
             self.features,
             dtype=self.dtype,
             sparse=self.density is not None,
@@ -98,57 +111,62 @@ class SyntheticSpec:
             source=f"synthetic {self.name}, seed {self.seed}",
         )
 
-    def truth(self):
-        """Return what rows are drawn around: weights (d, C or 1) or centres (C, d)."""
-        draw = np.random.default_rng([self.seed, TRUTH])
+    def true_parameters(self) -> FloatArray:
+        """Return what rows are drawn from: weights (d, C or 1) or centers (C, d)."""
+        draw = np.random.default_rng([self.seed, PARAMETERS])
         if self.name == "blobs":
-            return draw.uniform(-10, 10, (self.classes, self.features))
+            return draw.uniform(-10, 10, (self.classes or 1, self.features))
         informative = self.informative or self.features
         scale = 1 / math.sqrt(max(1.0, informative * (self.density or 1.0)))
         weights = np.zeros((self.features, self.classes or 1))
         weights[:informative] = draw.normal(0, scale, (informative, weights.shape[1]))
         return weights
 
-    def block(self, number, truth):
-        """Return (X, y) of a block, (block_rows, d) and (block_rows,), or the rest."""
+    def block(self, number: int, parameters: FloatArray) -> tuple[Matrix, Array]:
+        """Return X (n, d) and y (n,) of a block; n is block_rows, in the last less."""
         n = min(self.block_rows, self.rows - number * self.block_rows)
         draw = np.random.default_rng([self.seed, ROWS, number])
         if self.name == "blobs":
-            y = draw.integers(self.classes, size=n)
-            X = truth[y] + self.noise * draw.normal(size=(n, self.features))
-        else:
-            dense = self.density is None
-            X = draw.normal(size=(n, self.features)) if dense else self._sparse(draw, n)
-            y = self._answer(draw, product(X, truth))
+            y = draw.integers(self.classes or 1, size=n)
+            noise = self.noise_level * draw.normal(size=(n, self.features))
+            return self._cast(parameters[y] + noise), y
+        X: Matrix = (
+            draw.normal(size=(n, self.features))
+            if self.density is None
+            else self._draw_sparse(draw, n)
+        )
+        y = self._draw_targets(draw, product(X, parameters))
         return self._cast(X), y
 
-    def _answer(self, draw, scores):
+    def _draw_targets(self, draw: np.random.Generator, scores: FloatArray) -> Array:
         n = len(scores)
         if self.name == "regression":
-            return scores[:, 0] + self.noise * draw.normal(size=n)
-        wrong = draw.random(n) < self.noise
-        random = draw.integers(self.classes, size=n)
+            values: Array = scores[:, 0] + self.noise_level * draw.normal(size=n)
+            return values
+        wrong = draw.random(n) < self.noise_level
+        random = draw.integers(self.classes or 1, size=n)
         return np.where(wrong, random, scores.argmax(axis=1))
 
     @cached_property
-    def _skewed(self):
-        """Return columns by frequency, cumulative chances, and draws for a row.
+    def _skewed(self) -> tuple[IntArray, FloatArray, int]:
+        """Columns by frequency, their cumulative probabilities, and draws for a row.
 
-        Draws that hit a column again are lost, so that there are more of them.
+        Draws that hit a column again are lost, so that there are more of them than
+        values in a row.
         """
         order = np.random.default_rng([self.seed, COLUMNS]).permutation(self.features)
-        chances = np.arange(1.0, self.features + 1) ** -self.skew
-        chances /= chances.sum()
-        many = self.row_values
-        while np.sum(1 - (1 - chances) ** many) < self.row_values:
-            many += max(1, many // 50)
-        return order, np.minimum(np.cumsum(chances), 1.0), many
+        probabilities = np.arange(1.0, self.features + 1) ** -self.skew
+        probabilities /= probabilities.sum()
+        draws = self.row_values
+        while np.sum(1 - (1 - probabilities) ** draws) < self.row_values:
+            draws += max(1, draws // 50)
+        return order, np.minimum(np.cumsum(probabilities), 1.0), draws
 
-    def _sparse(self, draw, n):
+    def _draw_sparse(self, draw: np.random.Generator, n: int) -> Csr:
         """Draw columns with repetition, then keep each once."""
         if self.skew:
-            order, chances, many = self._skewed
-            ranks = np.searchsorted(chances, draw.random((n, many)))
+            order, probabilities, draws = self._skewed
+            ranks = np.searchsorted(probabilities, draw.random((n, draws)))
             columns = order[ranks]
         else:
             columns = draw.integers(self.features, size=(n, self.row_values))
@@ -158,7 +176,7 @@ class SyntheticSpec:
         values = draw.normal(size=len(cells))
         return Csr(values, indices.astype(np.int32), indptr, self.features)
 
-    def _cast(self, X):
+    def _cast(self, X: Matrix) -> Matrix:
         if isinstance(X, Csr):
             return X._replace(data=X.data.astype(self.dtype))
         return X.astype(self.dtype, copy=False)

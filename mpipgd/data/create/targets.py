@@ -1,28 +1,44 @@
-"""Which task a target column makes, and its class numbers."""
+"""Which task a target column is for, and its class numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ...errors import DataError, UsageError
 from ..hdf5.header import MAX_CLASSES, TASKS
 
+if TYPE_CHECKING:
+    from ...array_types import Array, FloatArray
 
-def encode(values, task, where, *, classes=None):
+Labels: TypeAlias = tuple[Any, ...]  # of classes, by class number: texts or numbers
+
+
+def encode(
+    values: Array, task: str | None, where: str, *, classes: bool | None = None
+) -> tuple[str, Labels | None, Array]:
     """Return (task, classes, y) of a target array of numbers or texts.
 
-    Without a task, texts are classes; numbers are where `classes` says so, by default
-    where they are whole numbers by dtype. Raises DataError where task and values clash.
+    Without a task, texts are classes, and numbers are where `classes` is True; by
+    default where their dtype is one of integers. Raises DataError where task and values
+    clash.
     """
     if task is None:
-        whole = values.dtype.kind in "iub" if classes is None else classes
-        task = "classes" if whole or values.dtype.kind in "USO" else "regression"
+        if classes is None:
+            classes = values.dtype.kind in "iub"
+        task = "classes" if classes or values.dtype.kind in "USO" else "regression"
     if task == "regression":
         return task, None, _numbers(values, where)
     labels, y = np.unique(values, return_inverse=True)
-    task, labels = name_classes(labels.tolist(), task, where)
-    return task, labels, y.reshape(-1)
+    task, names = name_classes(labels.tolist(), task, where)
+    return task, names, y.reshape(-1)
 
 
-def name_classes(labels, task, where):
+def name_classes(
+    labels: Sequence[Any], task: str | None, where: str
+) -> tuple[str, Labels]:
     """Return (task, labels as a tuple) for distinct labels in order.
 
     task: binary, multiclass, or "classes" for whichever fits.
@@ -36,38 +52,43 @@ def name_classes(labels, task, where):
     if task == "binary" and len(labels) != 2:
         raise DataError(f"{where} has {len(labels)} classes, --task binary expects 2")
     fitting = "binary" if len(labels) == 2 else "multiclass"
-    return (fitting if task == "classes" else task), tuple(map(_whole, labels))
+    if task is None or task == "classes":
+        task = fitting
+    return task, tuple(map(_as_integer, labels))
 
 
-def verify_task(task, *, extra=()):
-    """Raise UsageError for a task that is not known."""
+def verify_task(task: str | None, *, extra: tuple[str, ...] = ()) -> None:
+    """Raise UsageError for an unknown task."""
     if task is not None and task not in (*TASKS, *extra):
         raise UsageError(f"--task is {task!r}, expected one of {', '.join(TASKS)}")
 
 
-def sort_labels(texts):
-    """Return texts sorted, and as numbers if all of them are."""
+def sort_labels(texts: Iterable[str]) -> list[str]:
+    """Return texts sorted: by their values if all of them are numbers."""
+    texts = list(texts)
     try:
         return sorted(texts, key=float)
     except ValueError:
         return sorted(texts)
 
 
-def labels_of(texts):
-    """Return texts as the numbers that they stand for, if all of them do."""
+def labels_of(texts: Iterable[str]) -> list[Any]:
+    """Return texts converted to numbers if all of them are numbers."""
+    texts = list(texts)
     try:
-        return [_whole(float(text)) for text in texts]
+        return [_as_integer(float(text)) for text in texts]
     except ValueError:
-        return list(texts)
+        return texts
 
 
-def _whole(label):
+def _as_integer(label: Any) -> Any:
+    """Return whole numbers as int, anything else unchanged."""
     if isinstance(label, (float, bool)) and float(label).is_integer():
         return int(label)
     return label
 
 
-def _numbers(values, where):
+def _numbers(values: Array, where: str) -> FloatArray:
     try:
         return values.astype(np.float64)
     except (TypeError, ValueError) as error:

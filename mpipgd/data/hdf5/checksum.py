@@ -64,7 +64,7 @@ def fletcher32_matches(data: ByteArray, start: int, size: int) -> bool:
     while left >= LANES:
         count = min(MAX_VECTORS, left // LANES)
         # the decorator passes `typingctx`, which mypy does not see
-        a, b = _sums(data, at, count)  # type: ignore[call-arg, var-annotated]
+        a, b = _sums(data, at, count)  # type: ignore[var-annotated]
         s1, s2 = (s1 + a) % 65535, (s2 + LANES * count * s1 + b) % 65535
         at, left = at + 2 * LANES * count, left - LANES * count
     for i in range(at, at + 2 * left, 2):

@@ -51,7 +51,7 @@ def sync_sgd_steps(
         else:
             W, G = w.reshape(-1, n_outputs), g.reshape(-1, n_outputs)
             matmul.outputs_gradient(W, X, y, rows, G, loss)
-        start = clock_ns()
+        start: int = clock_ns()
         call = SharedMemoryRound(shared, position, round + s, pairs, out)
         tree_sum(g, call)
         exchange_ns += clock_ns() - start

@@ -46,7 +46,8 @@ def common_strength(strengths: FloatArray | None) -> tuple[float, int]:
     """Return the strength of the penalised weights, and how many these are."""
     if strengths is None:
         return 0.0, 0
-    return float(strengths[0]), np.count_nonzero(strengths)
+    n_penalised: int = np.count_nonzero(strengths)  # type: ignore[assignment]  # numba's
+    return float(strengths[0]), n_penalised
 
 
 @compiled

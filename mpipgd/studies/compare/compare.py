@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...comm import mpi
 from ...config.options import TrainConfig
-from ...data.create.bundled import BUNDLED
-from ...data.create.make import make_bundled
+from ...data.create.bundled import path_of
 from ...errors import DivergenceError, MpipgdError, UsageError
 from ...reporting.run_folder import create_folder, file_name
 from ...training import run
@@ -41,7 +40,7 @@ def compare(
     """
     first = next(iter(settings.values()))
     folder = mpi.on_root(comm, _new_folder, out, first.data)
-    data = mpi.on_root(comm, _data_path, folder, first.data)
+    data = mpi.on_root(comm, path_of, first.data, folder)
     best = solve_reference(dataclasses.replace(first, data=data), comm=comm)
     if best.objective is not None:
         say(
@@ -96,14 +95,6 @@ def _train_one(options: TrainConfig, comm: Comm) -> str:
         except MpipgdError as error:  # not yet known to ranks without a worker
             raise type(error)(str(error)) from error
     return comm.bcast(status)
-
-
-def _data_path(folder: Path, data: str) -> str:
-    """Return the path of the data; a bundled set is made once."""
-    if data not in BUNDLED or Path(data).exists():
-        return data
-    make_bundled(data, folder / "data.h5")
-    return str(folder / "data.h5")
 
 
 def _new_folder(out: str | None, data: str) -> Path:

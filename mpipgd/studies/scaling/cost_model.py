@@ -5,8 +5,8 @@
 s steps of c seconds with b rows a worker out of its n/P, and m exchanges of v bytes an
 epoch. c is as measured on one rank, between measurements c₀ + c₁ b, times the factor
 by which it grew when several ranks of a node took such steps at once, for they share
-the memory. On one node x is as measured, or α + v β. Between N nodes the fixed order has every node gather the
-partial sums of all others (Thakur et al. 2005, §4, allgather):
+the memory. On one node x is as measured, or α + v β. Between N nodes the fixed order
+has every node gather the partial sums of all others (Thakur et al. 2005, §4, allgather):
 
     x = x(one node) + α ⌈log₂ N⌉ + (N - 1) v β
 
@@ -179,7 +179,7 @@ class CostModel:
     ) -> tuple[int | None, int | None]:
         """Return (global batch, steps between averages) that keep exchanges at a tenth.
 
-        The smallest with x ≤ MAX_EXCHANGE_SHARE · T; None where the rows do not suffice.
+        The smallest with x ≤ MAX_EXCHANGE_SHARE T; None where rows do not suffice.
         """
         rows, nbytes = self.rows_and_bytes(label)
         share = options.rows_share / ranks

@@ -13,8 +13,10 @@ from .cost_model import MODELLED, CostModel, EpochCost
 from .statistics import ScalingResult
 from .study import Study
 
-HEADINGS = ("setting", "ranks", "s an epoch", "efficiency", "in exchanges")
-HEADINGS += ("batch for a tenth", "steps between averages for a tenth")
+HEADINGS = (
+    "setting", "ranks", "s an epoch", "efficiency", "in exchanges",
+    "batch for a tenth", "steps between averages for a tenth",
+)  # fmt: skip
 
 
 def with_predictions(
@@ -50,10 +52,10 @@ def _cells(
     study: Study, model: CostModel, label: str, ranks: int, serial: EpochCost | None
 ) -> tuple[str, ...]:
     base = study.settings[label]
-    changes = {"workers": ranks}
+    options = dataclasses.replace(base, workers=ranks)
     if base.strategy == "sync":
-        changes["batch_size"] = max(1, round(study.batch(base) / ranks))
-    options = dataclasses.replace(base, **changes)
+        batch_size = max(1, round(study.batch(base) / ranks))
+        options = dataclasses.replace(options, batch_size=batch_size)
     cost = model.epoch(label, options, ranks)
     if cost is None or serial is None:
         return "unknown", "", "", "", ""

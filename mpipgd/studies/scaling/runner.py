@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from ...cluster import launcher, slurm
 from ...config import toml
-from ...errors import DivergenceError, MpipgdError, UsageError
+from ...errors import DivergenceError, UsageError
 from ...reporting.base import Record
 from ...reporting.run_folder import read_epochs
 from ...reporting.timing import TIME_KINDS
@@ -145,17 +145,11 @@ def submit_jobs(
 
 
 def resolve_data(data: str, folder: Path) -> str:
-    """Return the path of the data; a bundled set is made once, in the folder."""
-    from ...data.create.bundled import BUNDLED
+    """Return the path of the data; a bundled set is written once, into the folder.
 
-    if Path(data).exists():
-        return str(Path(data).absolute())  # the study may go on from elsewhere
-    if data not in BUNDLED:
-        return str(data)
-    path = folder / "data.h5"
-    if not path.exists():
-        words = launcher.mpipgd_command("data", "make", data, path)
-        done = subprocess.run(words, capture_output=True, text=True)
-        if done.returncode:
-            raise MpipgdError(f"{' '.join(words)}: {done.stderr.strip()}")
-    return str(path.absolute())
+    Paths are absolute: the study may be continued from elsewhere.
+    """
+    from ...data.create.bundled import path_of
+
+    path = Path(path_of(data, folder))
+    return str(path.absolute()) if path.exists() else data
