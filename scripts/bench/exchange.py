@@ -14,7 +14,7 @@ SIZES = (1_000, 10_000, 200_000, 1_000_000)
 
 
 def in_slices(total):
-    """Return total, or what a step does with a sum that stays in shared memory."""
+    """Return the sum, or what a step does with one that stays in shared memory."""
 
     def slices(rows):
         total.gradient_buffer[...] = rows
@@ -28,18 +28,18 @@ def exchange(comm):
     """Sum one row a rank, as a step of sync does."""
     grid = Grid(comm, comm.size)
     for size in SIZES:
-        many = max(5, 200_000 // (size + 100))
+        repeats = max(5, 200_000 // (size + 100))
         rows = np.ones((1, size))
 
-        def side(total):
-            def go():
+        def side(total, repeats=repeats, rows=rows):
+            def measure():
                 comm.Barrier()
                 began = time.perf_counter()
-                for _ in range(many):
+                for _ in range(repeats):
                     total(rows)
-                return (time.perf_counter() - began) / many
+                return (time.perf_counter() - began) / repeats
 
-            return go
+            return measure
 
         args = grid, Clock(), size, "f8"
         totals = {

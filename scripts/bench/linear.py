@@ -84,8 +84,8 @@ def reading(comm):
 
 def skewed(comm):
     """Make 200k rows with 76 entries each, in 47k columns as frequent as words."""
-    many = {"rows": 200_000, "features": 47_000, "density": 0.001617, "skew": 1.0}
-    return data(comm, "classification", **many)
+    spec = {"rows": 200_000, "features": 47_000, "density": 0.001617, "skew": 1.0}
+    return data(comm, "classification", **spec)
 
 
 def sparse(comm):

@@ -40,15 +40,15 @@ def interval(ratios, draws=2000, seed=0):
     return medians[round(0.025 * draws)], medians[round(0.975 * draws) - 1]
 
 
-def run(case, rounds, meet):
+def run(case, rounds, barrier):
     """Yield a record for each of our sides; every side runs once before it counts."""
     seconds = {name: [] for name in case.sides}
     for turn in range(rounds + 1):
         for name, side in case.sides.items():
-            meet()
-            found = side()
+            barrier()
+            spent = side()
             if turn:
-                seconds[name].append(found)
+                seconds[name].append(spent)
     for name in case.ours:
         ratios = [a / b for a, b in zip(seconds[case.base], seconds[name])]
         low, high = interval(ratios)

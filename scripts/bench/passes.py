@@ -1,6 +1,5 @@
 """Whole passes: from the disk, for many settings at once, and to the optimum."""
 
-import json
 import math
 import tempfile
 
@@ -12,13 +11,14 @@ from measure import Case
 from mpipgd import train
 from mpipgd.comm import mpi
 from mpipgd.config.options import TrainConfig
+from mpipgd.reporting.run_folder import read_epochs
 from mpipgd.studies.compare.optimum import solve_reference
 
 ROWS, FEATURES = 1_000_000, 100
 
 
-def whole(comm, path):
-    """Store a file's rows in one piece, as a file that is read directly."""
+def contiguous(comm, path):
+    """Store the rows of a file contiguously, so that it is mapped and not read."""
 
     def rewrite():
         with h5py.File(path, "r+") as file:
@@ -35,7 +35,7 @@ def stream(comm):
     """Gradient descent with a tenth of the rows in memory: against all in memory."""
     size = {"rows": ROWS, "features": FEATURES}
     paths = {
-        "in one piece": whole(comm, data(comm, "regression", **size)),
+        "in one piece": contiguous(comm, data(comm, "regression", **size)),
         "with checksums": data(comm, "regression", **size),
     }
     limit = {"memory_limit": f"{ROWS * FEATURES * 8 // 10**7}MB", "standardize": True}
@@ -52,11 +52,11 @@ def stream(comm):
 def evaluated(comm, path, **more):
     """Return the evaluations of a run, on rank 0; and on the others nothing."""
     folder = comm.bcast(tempfile.mkdtemp() if comm.rank == 0 else None)
-    known = {"quiet": True, "picture": False, "data": str(path), "run": folder + "/run"}
-    known |= {"workers": comm.size, "checkpoint_every": "1000000"}
-    train(TrainConfig(**known | more), comm=comm)
-    lines = open(folder + "/run/metrics.jsonl").read().splitlines()
-    return [each for each in map(json.loads, lines) if each["event"] == "epoch"]
+    common = {"quiet": True, "picture": False, "data": str(path)}
+    common |= {"run": folder + "/run", "workers": comm.size}
+    common |= {"checkpoint_every": "1000000"}
+    train(TrainConfig(**common | more), comm=comm)
+    return read_epochs(folder + "/run")
 
 
 def shuffle(comm):
@@ -81,14 +81,14 @@ def shuffle(comm):
 def reached(records, loss, what):
     """Return when the loss was first that low, between two evaluations by its log."""
     before = None
-    for each in records:
-        if each["loss"] <= loss:
+    for record in records:
+        if record["loss"] <= loss:
             if before is None:
-                return each[what]
-            a, b = math.log(before["loss"]), math.log(each["loss"])
+                return record[what]
+            a, b = math.log(before["loss"]), math.log(record["loss"])
             share = (a - math.log(loss)) / max(a - b, 1e-300)
-            return before[what] + share * (each[what] - before[what])
-        before = each
+            return before[what] + share * (record[what] - before[what])
+        before = record
     return math.inf
 
 
@@ -113,8 +113,8 @@ def finish(comm):
     def seconds(**more):
         def side():
             records = evaluated(comm, path, **common | more)
-            found = next((e for e in records if e["loss"] - best <= 1e-8), None)
-            return found["seconds"] if found else math.inf
+            near = next((e for e in records if e["loss"] - best <= 1e-8), None)
+            return near["seconds"] if near else math.inf
 
         return side
 

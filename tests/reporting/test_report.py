@@ -1,4 +1,4 @@
-"""Curves: scores of single workers, and pictures of finished and unfinished runs."""
+"""Reports: scores of single workers, and pictures of finished and unfinished runs."""
 
 import json
 import shutil
@@ -26,10 +26,10 @@ def wine(tmp_path_factory):
     return mpi.on_root(mpi.world(), lambda: make_bundled("wine", path) or path)
 
 
-def scored(data, folder, comm, **more):
+def scored(data, folder, comm, **changes):
     """Train with workers' scores; return the records of the evaluations."""
-    more = {"worker_scores": True, "workers": 5, "batch_size": 8} | more
-    train(options(data, folder, **more), comm=comm)
+    changes = {"worker_scores": True, "workers": 5, "batch_size": 8} | changes
+    train(options(data, folder, **changes), comm=comm)
     mpi.wait_asleep(comm.Ibarrier())
     return read_epochs(folder)
 
@@ -43,19 +43,23 @@ def scores(records):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_scores_of_workers_are_the_same_on_all_ranks(wine, shared_tmp, agree, strategy):
     world = mpi.world()
-    once = partial(scored, strategy=strategy)
-    alone = mpi.on_root(world, once, wine, shared_tmp / "alone", mpi.comm_self())
-    found = scored(wine, shared_tmp / "world", world, strategy=strategy)
-    agree(scores(found) == scores(alone))
+    train_once = partial(scored, strategy=strategy)
+    serial = mpi.on_root(
+        world, train_once, wine, shared_tmp / "serial", mpi.comm_self()
+    )
+    parallel = scored(wine, shared_tmp / "world", world, strategy=strategy)
+    agree(scores(parallel) == scores(serial))
 
 
 def test_a_worker_scores_as_its_model_does_by_itself(tmp_path, wine):
     records = scored(wine, tmp_path / "a", mpi.comm_self(), strategy="oneshot")
-    assert [len(each) for each in scores(records)] == [5] * 3
+    assert [len(of_workers) for of_workers in scores(records)] == [5] * 3
     last = records[-1]
     assert len(set(last["worker_scores"])) > 1  # before the averaging, not after
-    one = scored(wine, tmp_path / "b", mpi.comm_self(), strategy="oneshot", workers=1)
-    assert scores(one) == [[record["score"]] for record in one]
+    single = scored(
+        wine, tmp_path / "b", mpi.comm_self(), strategy="oneshot", workers=1
+    )
+    assert scores(single) == [[record["score"]] for record in single]
 
 
 def test_workers_that_share_their_model_are_refused(tmp_path, wine):
@@ -74,8 +78,8 @@ def test_a_report_draws_runs_on_one_axis(tmp_path, wine):
     for name in ("average", "gossip"):
         scored(wine, tmp_path / name, mpi.comm_self(), strategy=name)
     both = [str(tmp_path / "average"), str(tmp_path / "gossip")]
-    one = report.report(both[:1])
-    assert one[-1] == f"look at {both[0]}/report.png"
+    first_lines = report.report(both[:1])
+    assert first_lines[-1] == f"look at {both[0]}/report.png"
     lines = report.report(both, tmp_path / "both.png")
     assert [line.split()[:2] for line in lines[1:3]] == [
         ["average"] * 2,
@@ -85,8 +89,8 @@ def test_a_report_draws_runs_on_one_axis(tmp_path, wine):
     assert first.shape == second.shape and min(first.shape[:2]) > 400
     assert np.abs(first - second).max() > 0.5
     for against in ("seconds", "bytes", "samples"):
-        drawn = {"against": against, "show": "loss"}
-        report.report(both, tmp_path / f"{against}.png", drawn)
+        plot_options = {"against": against, "show": "loss"}
+        report.report(both, tmp_path / f"{against}.png", plot_options)
         assert np.ptp(pixels(tmp_path / f"{against}.png")) > 0.5
 
 

@@ -45,7 +45,9 @@ def test_a_trace_wants_a_folder(comm, folder):
     data = folder / "digits.h5"
     on_root(comm, make_bundled, "digits", data)
     run = options(data, folder / "run", trace=str(folder / "nowhere/trace.json"))
-    with pytest.raises(UsageError, match="nowhere/trace.json: there is no such folder"):
+    with pytest.raises(
+        UsageError, match=r"nowhere/trace\.json: there is no such folder"
+    ):
         train(run, comm=comm)
 
 

@@ -1,4 +1,4 @@
-"""A scaling study says what its runs did, goes on where it was, and foretells."""
+"""A scaling study: its tables and page, resuming it, and the predictions."""
 
 import csv
 import json

@@ -58,8 +58,8 @@ def ingest(
     """Import SOURCE into OUT; serial.
 
     kind: one of `READERS`, by default guessed from the name. options: those of its
-    reader (dtype, task, target, ordinal, …). Exactly round(n·test_size) rows, drawn by the
-    seed, become test rows, unless the source has a test part. Raises DataError.
+    reader (dtype, task, target, ordinal, …). Exactly round(n·test_size) rows, drawn by
+    the seed, become test rows, unless the source has test rows. Raises DataError.
     """
     kind = kind or kind_of(source)
     reader = READERS[kind]

@@ -41,7 +41,8 @@ def make(
 
     OUT is a file, or with several shards a folder. Synthetic sets take the fields of
     `SyntheticSpec` (rows, features, classes, noise, informative, density, skew, dtype);
-    row i is the same for every number of ranks and of files. Raises UsageError and DataError.
+    row i is the same for every number of ranks and of files. Raises UsageError and
+    DataError.
     """
     with mpi.raise_collectively(comm):
         if name not in NAMES:

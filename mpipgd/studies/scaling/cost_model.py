@@ -6,7 +6,8 @@ s steps of c seconds with b rows a worker out of its n/P, and m exchanges of v b
 epoch. c is as measured on one rank, between measurements c₀ + c₁ b, times the factor
 by which it grew when several ranks of a node took such steps at once, for they share
 the memory. On one node x is as measured, or α + v β. Between N nodes the fixed order
-has every node gather the partial sums of all others (Thakur et al. 2005, §4, allgather):
+has every node gather the partial sums of all others (Thakur et al. 2005, §4,
+allgather):
 
     x = x(one node) + α ⌈log₂ N⌉ + (N - 1) v β
 

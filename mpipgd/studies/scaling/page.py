@@ -114,8 +114,8 @@ def _pictures_of_mode(mode: str, results: Sequence[ScalingResult]) -> Iterator[s
     yield picture(figure, f"{mode}-seconds", f"Time per epoch ({mode})", text)
     if any(result.efficiency is not None for result in results):
         figure = plots.plot_by_ranks(
-            results, lambda r: r.speedup, lambda r: r.speedup_interval, label="speed-up",
-            ideal=lambda ranks, base: ranks / base.ranks,
+            results, lambda r: r.speedup, lambda r: r.speedup_interval,
+            label="speed-up", ideal=lambda ranks, base: ranks / base.ranks,
         )  # fmt: skip
         yield picture(figure, f"{mode}-speedup", f"Speed-up ({mode})", "Dotted: ideal.")
         figure = plots.plot_by_ranks(
