@@ -84,3 +84,23 @@ def test_public_names_have_docstrings(path):
     for node in tree.body:
         if isinstance(node, kinds) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{label(path)}.{node.name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=label)
+def test_public_functions_are_annotated(path):
+    """Parameters and results, in classes too; mypy checks that the types are right."""
+    tree = ast.parse(path.read_text())
+    scopes = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
+    for scope in scopes:
+        for node in scope.body:
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            if node.name.startswith("_") and node.name != "__init__":
+                continue
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            if scope is not tree:
+                arguments = arguments[1:]  # self or cls
+            missing = [a.arg for a in arguments if a.annotation is None]
+            where = f"{label(path)}: {node.name}"
+            assert not missing, f"{where} does not say what {missing} are"
+            assert node.returns is not None, f"{where} does not say what it returns"

@@ -8,10 +8,13 @@ Additions are in tree order and not reassociated: the bits are those of numpy.
 Imported only where an objective is compiled, as importing numba takes 0.3 s.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 
 from ..array_types import FloatArray, IntArray
@@ -75,7 +78,7 @@ def _sleep(typingctx, microseconds):
 
 
 @intrinsic
-def clock_ns(typingctx):
+def clock_ns(typingctx: object) -> tuple[Signature, Callable[..., object]]:
     """Return the nanoseconds (int64) of the clock of `time.perf_counter`."""
 
     def generate(context, builder, signature, args):

@@ -51,6 +51,8 @@ def build_linear(options: TrainConfig, header: Header) -> Linear:
     if len(options.alpha) != 1:
         n = len(options.alpha)
         raise UsageError(f"--alpha holds {n} values; a linear model takes one")
+    if options.kernels == "numba" and not LOSSES[loss].has_kernel:
+        raise UsageError(f"--kernels numba: the loss {loss} has no compiled kernel")
     l2, l1 = PENALTIES[options.penalty](options.l1_ratio)
     return Linear(
         header.n_features,
@@ -61,7 +63,7 @@ def build_linear(options: TrainConfig, header: Header) -> Linear:
         intercept=options.intercept,
         epsilon=options.epsilon,
         dtype=np.dtype(options.dtype or "float64"),
-        compiled=options.kernels != "numpy",
+        compiled=options.kernels != "numpy" and LOSSES[loss].has_kernel,
     )
 
 

@@ -167,6 +167,39 @@ class Objective(Protocol):
         """
 
 
+class NumpyObjective:
+    """What an objective without numba kernels, of one model, answers to `Objective`.
+
+    A base class for such objectives; they override what they can do.
+    """
+
+    compiled = False
+    n_models = 1
+    activation: str | None = None
+    smooth = True
+    intercept = False
+    l2_weights: FloatArray | None = None
+    l1_weights: FloatArray | None = None
+    layer_offsets: tuple[int, ...] = ()
+    supports_mapped_rows = False
+    supports_sparse_averaging = False
+
+    def warm_up(self, X: Matrix, y: Array) -> None:
+        """Do nothing: there is nothing to compile."""
+
+    def supports_fused_sync(self, X: Matrix) -> bool:
+        """Return False: there are no compiled steps."""
+        return False
+
+    def lr_factors(self, lr: float) -> FloatArray | None:
+        """Return None: all weights have the learning rate `lr`."""
+        return None
+
+    def steps_per_call(self, X: Matrix, batch_size: int) -> int:
+        """Return 0: there are no compiled steps that a call must take together."""
+        return 0
+
+
 class CompiledObjective(Objective, Protocol):
     """An objective with numba kernels that take many plain SGD steps in one call."""
 

@@ -22,13 +22,15 @@ class Loss(NamedTuple):
 
     `value` (n,) and `slope`, its derivative in the raw outputs (as p), are called with
     (p, y, epsilon). `task` is regression, binary or multiclass; `smooth` says whether
-    the loss is continuously differentiable.
+    the loss is continuously differentiable, `has_kernel` whether `kernels.dense` has
+    its formulas, too; without, numpy computes it.
     """
 
     value: Callable[..., FloatArray]
     slope: Callable[..., FloatArray]
     task: str
     smooth: bool = True
+    has_kernel: bool = True
 
 
 def squared_value(p: FloatArray, y: Array, epsilon: float | None = None) -> FloatArray:

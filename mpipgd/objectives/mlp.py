@@ -9,6 +9,7 @@ import numpy as np
 
 from ..data.matrix import Csr, MappedRows, n_rows, slice_rows
 from ..errors import UsageError
+from .base import NumpyObjective
 from .linear import penalty
 from .losses import LOSSES, class_indices, probabilities
 from .weights import size, views
@@ -69,7 +70,7 @@ ACTIVATIONS = {
 }
 
 
-class MLP:
+class MLP(NumpyObjective):
     """Mean loss(output, y) + ½ Σ_l alpha_l ‖W_l‖²; biases are not penalised.
 
     With one output it is for regression, with more for classes. The loss is softmax, or
@@ -78,13 +79,6 @@ class MLP:
     as scikit-learn's (Glorot & Bengio 2010, uniform), or as N(0, sw²) with biases
     N(0, sb²) where `init_std` is (sw, sb).
     """
-
-    compiled = False
-    intercept = False  # biases take no column of ones
-    l1_weights: FloatArray | None = None
-    n_models = 1
-    supports_mapped_rows = False
-    supports_sparse_averaging = False
 
     def __init__(
         self,
@@ -100,7 +94,7 @@ class MLP:
     ) -> None:
         self.widths = (n_features, *hidden, n_outputs)
         self.n_features, self.n_outputs = n_features, n_outputs
-        self.activation: str | None = activation
+        self.activation = activation
         self.loss = loss
         self.smooth = LOSSES[loss].smooth and activation != "relu"
         self.dtype: np.dtype[Any] = np.dtype(dtype)
@@ -110,7 +104,7 @@ class MLP:
             self.shapes |= {f"W{layer}": (n, m), f"b{layer}": (m,)}
         self.size = size(self.shapes)
         ends = np.cumsum([n * m + m for n, m in pairwise(self.widths)]).tolist()
-        self.layer_offsets: tuple[int, ...] = tuple(reversed([0, *ends[:-1]]))
+        self.layer_offsets = tuple(reversed([0, *ends[:-1]]))
         self.l2_weights = self._strengths(alpha)
         self._activation = ACTIVATIONS[activation]
         self._buffers: dict[Any, FloatArray] = {}
@@ -269,17 +263,3 @@ class MLP:
     def penalty(self, w: FloatArray) -> float:
         """Return ½ Σ l2 w²."""
         return penalty(w, self.l2_weights, None)
-
-    def warm_up(self, X: Matrix, y: Array) -> None:
-        """Do nothing: there is nothing to compile."""
-
-    def supports_fused_sync(self, X: Matrix) -> bool:
-        """Return False: there are no compiled steps."""
-        return False
-
-    def lr_factors(self, lr: float) -> None:
-        """Return None: all weights have the learning rate `lr`."""
-
-    def steps_per_call(self, X: Matrix, batch_size: int) -> int:
-        """Return 0: there are no compiled steps that a call must take together."""
-        return 0
