@@ -16,7 +16,7 @@ import numpy as np
 
 from . import mpi
 from .backoff import backoff, spin_limit
-from .base import Allreduce, ExchangeClock, SharedMemoryRound, SharedSlots, SlotPosition
+from .base import Allreduce, ExchangeClock, SharedMemoryRound
 from .environment import oversubscribed
 from .reduce_scatter import SharedWindowReduce
 from .reduction_tree import merge_schedule, sum_rows
@@ -24,7 +24,7 @@ from .reduction_tree import merge_schedule, sum_rows
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-    from ..array_types import FloatArray
+    from ..array_types import FloatArray, IntArray
     from .topology import Grid
 
 # Below this, gathering all partial sums is faster than a sum in slices, which takes two
@@ -103,10 +103,9 @@ class SharedMemoryAllreduce(Allreduce):
         self.slots = mpi.SharedArray(grid.node, (2, *self.out.shape), dtype)
         self.flags = mpi.SharedArray(grid.node, (grid.comm.size, CACHE_LINE), np.int64)
         self.flags.fill(0)
-        self.shared = SharedSlots(self.slots.array, self.flags.array)
+        self.first_slot = sum(self.counts[: grid.comm.rank])
         # polling without sleep pays only while every rank has a core to itself
-        first_slot = sum(self.counts[: grid.comm.rank])
-        self.position = SlotPosition(grid.comm.rank, first_slot, spin_limit())
+        self.spin_limit = spin_limit()
         self.round = 0
         self.compiled = compiled
         self._tree_sum: Callable[..., None] = self._numpy_tree_sum
@@ -117,30 +116,41 @@ class SharedMemoryAllreduce(Allreduce):
         """Return the kernel, after a call of it on private memory has compiled it."""
         from . import shared_memory
 
-        slots, flags = self.shared
-        private = SharedSlots(np.zeros_like(slots), np.zeros_like(flags[:1]))
-        position = SlotPosition(0, 0, 0)
-        call = SharedMemoryRound(private, position, 1, self.pairs, self.out)
+        slots = np.zeros_like(self.slots.array)
+        flags = np.zeros_like(self.flags.array[:1])
         mpi.node_leader_first(
-            self.grid.node, lambda: shared_memory.tree_sum(self.local_sums, call)
+            self.grid.node,
+            lambda: shared_memory.tree_sum(
+                self.local_sums, slots, flags, 0, 0, 0, 1, self.pairs, self.out
+            ),
         )
         kernel: Callable[..., None] = shared_memory.tree_sum
         return kernel
 
-    def _numpy_tree_sum(self, local_sums: FloatArray, call: SharedMemoryRound) -> None:
+    def _numpy_tree_sum(
+        self,
+        local_sums: FloatArray,
+        slots: FloatArray,
+        flags: IntArray,
+        rank: int,
+        first_slot: int,
+        spin_limit: int,
+        round: int,
+        pairs: IntArray,
+        out: FloatArray,
+    ) -> None:
         """Do what `shared_memory.tree_sum` does."""
-        (slots, flags), (rank, first, limit) = call.shared, call.position
-        slots[call.round % 2, first : first + len(local_sums)] = local_sums
+        slots[round % 2, first_slot : first_slot + len(local_sums)] = local_sums
         self.flags.sync()
-        flags[rank, 0] = call.round
+        flags[rank, 0] = round
         polls, rounds = 0, flags[:, 0]
-        while rounds.min() < call.round:
+        while rounds.min() < round:
             polls += 1
-            backoff(polls, limit)
+            backoff(polls, spin_limit)
         self.flags.sync()
-        call.out[...] = slots[call.round % 2]
-        for i, j in call.pairs:
-            call.out[i] += call.out[j]
+        out[...] = slots[round % 2]
+        for i, j in pairs:
+            out[i] += out[j]
 
     def __call__(self, rows: FloatArray) -> FloatArray:
         local_sums = rows
@@ -150,9 +160,18 @@ class SharedMemoryAllreduce(Allreduce):
             for row, subtree_sum in zip(local_sums, sums, strict=True):
                 row[...] = subtree_sum
         began = perf_counter()
-        call = self.next_round_args()
         self.round += 1
-        self._tree_sum(local_sums, call)
+        self._tree_sum(
+            local_sums,
+            self.slots.array,
+            self.flags.array,
+            self.grid.comm.rank,
+            self.first_slot,
+            self.spin_limit,
+            self.round,
+            self.pairs,
+            self.out,
+        )
         self.clock.count_exchange(began, self.local_sums.nbytes)
         result: FloatArray = self.out[0]
         return result
@@ -160,7 +179,14 @@ class SharedMemoryAllreduce(Allreduce):
     def next_round_args(self) -> SharedMemoryRound:
         """Return what `shared_memory.tree_sum` needs for the next round."""
         return SharedMemoryRound(
-            self.shared, self.position, self.round + 1, self.pairs, self.out
+            slots=self.slots.array,
+            flags=self.flags.array,
+            rank=self.grid.comm.rank,
+            first_slot=self.first_slot,
+            spin_limit=self.spin_limit,
+            round=self.round + 1,
+            pairs=self.pairs,
+            out=self.out,
         )
 
     def skip_rounds(self, rounds: int, seconds: float) -> None:
@@ -169,7 +195,6 @@ class SharedMemoryAllreduce(Allreduce):
         self.clock.count_exchanges(seconds, rounds * self.local_sums.nbytes)
 
     def free(self) -> None:
-        del self.shared
         self.slots.free()
         self.flags.free()
 

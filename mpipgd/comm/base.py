@@ -88,34 +88,26 @@ class Allreduce(ABC):
         """Free what the ranks share; collective."""
 
 
-class SharedSlots(NamedTuple):
-    """Shared memory for small sums: two sets of slots, used in turn, and flags.
+class SharedMemoryRound(NamedTuple):
+    """What `shared_memory.tree_sum` needs beside this rank's sums.
 
-    slots (2, n, size): the partial sums of all subtrees; flags (ranks, ints of a cache
-    line) int64: the last round that a rank has written its sums for.
+    slots       (2, n, size) shared memory for the partial sums of all subtrees, used
+                in turn
+    flags       (ranks, ints of a cache line) int64, shared: the last round for which a
+                rank has written its sums
+    rank        this rank's flag
+    first_slot  the first slot of this rank
+    spin_limit  how often it polls before it yields the core; 0: it sleeps
+    round       the number of the sum, from 1 on
+    pairs       (k, 2) int64: the additions that finish the tree
+    out         (n, size) private memory; row 0 gets the result
     """
 
     slots: Array
     flags: IntArray
-
-
-class SlotPosition(NamedTuple):
-    """This rank's flag, its first slot, and how often it polls before it yields."""
-
     rank: int
     first_slot: int
     spin_limit: int
-
-
-class SharedMemoryRound(NamedTuple):
-    """What `shared_memory.tree_sum` needs beside this rank's sums.
-
-    pairs (k, 2) int64: the additions that finish the tree. out (n, size): private
-    memory; row 0 gets the result.
-    """
-
-    shared: SharedSlots
-    position: SlotPosition
     round: int
     pairs: IntArray
     out: FloatArray

@@ -18,7 +18,6 @@ from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 
 from ..array_types import FloatArray, IntArray
-from .base import SharedMemoryRound
 
 SLEEP_MICROSECONDS = 20
 CLOCK_MONOTONIC = 1  # of clock_gettime(2)
@@ -126,14 +125,24 @@ def copy_rows(rows: FloatArray, out: FloatArray) -> None:
 
 
 @compiled
-def tree_sum(local_sums: FloatArray, call: SharedMemoryRound) -> None:
-    """Sum the partial sums of all ranks into call.out[0]; see `SharedMemoryRound`.
+def tree_sum(
+    local_sums: FloatArray,
+    slots: FloatArray,
+    flags: IntArray,
+    rank: int,
+    first_slot: int,
+    spin_limit: int,
+    round: int,
+    pairs: IntArray,
+    out: FloatArray,
+) -> None:
+    """Sum the partial sums of all ranks into out[0]; see `SharedMemoryRound`.
 
-    local_sums (k, size): those of this rank.
+    local_sums (k, size): those of this rank. Arguments come one by one, as numba takes
+    microseconds longer to unpack a NamedTuple that Python passes.
     """
-    (slots, flags), (rank, first, spin_limit), round, pairs, out = call
     slot = slots[round % 2]
-    copy_rows(local_sums, slot[first : first + local_sums.shape[0]])
+    copy_rows(local_sums, slot[first_slot : first_slot + local_sums.shape[0]])
     flag_barrier(flags, rank, round, spin_limit)
     copy_rows(slot, out)
     for k in range(pairs.shape[0]):

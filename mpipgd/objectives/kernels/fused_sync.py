@@ -42,7 +42,7 @@ def sync_sgd_steps(
     spent in the sums over ranks.
     """
     order, offsets, rates, batch_sizes = steps
-    shared, position, round, pairs, out = round_args
+    slots, flags, rank, first_slot, spin_limit, round, pairs, out = round_args
     g, exchange_ns = np.empty((1, w.size), w.dtype), 0
     for s in range(rates.size):
         rows = order[offsets[s] : offsets[s + 1]]
@@ -52,8 +52,7 @@ def sync_sgd_steps(
             W, G = w.reshape(-1, n_outputs), g.reshape(-1, n_outputs)
             matmul.outputs_gradient(W, X, y, rows, G, loss)
         start: int = clock_ns()
-        call = SharedMemoryRound(shared, position, round + s, pairs, out)
-        tree_sum(g, call)
+        tree_sum(g, slots, flags, rank, first_slot, spin_limit, round + s, pairs, out)
         exchange_ns += clock_ns() - start
         squared_norm = divide(out[0], batch_sizes[s])
         if squared_norm - squared_norm != 0:  # infinite or NaN
