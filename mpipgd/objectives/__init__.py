@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import UsageError, expect
 from .linear import Linear
-from .losses import LOSSES
+from .losses import LOSS_IDS, LOSSES
 from .mlp import ACTIVATIONS, MLP
 from .sweep import LinearSweep, parse_sweep
 
@@ -51,7 +51,7 @@ def build_linear(options: TrainConfig, header: Header) -> Linear:
     if len(options.alpha) != 1:
         n = len(options.alpha)
         raise UsageError(f"--alpha holds {n} values; a linear model takes one")
-    if options.kernels == "numba" and not LOSSES[loss].has_kernel:
+    if options.kernels == "numba" and loss not in LOSS_IDS:
         raise UsageError(f"--kernels numba: the loss {loss} has no compiled kernel")
     l2, l1 = PENALTIES[options.penalty](options.l1_ratio)
     return Linear(
@@ -63,7 +63,7 @@ def build_linear(options: TrainConfig, header: Header) -> Linear:
         intercept=options.intercept,
         epsilon=options.epsilon,
         dtype=np.dtype(options.dtype or "float64"),
-        compiled=options.kernels != "numpy" and LOSSES[loss].has_kernel,
+        compiled=options.kernels != "numpy" and loss in LOSS_IDS,
     )
 
 
@@ -107,6 +107,8 @@ def build_sweep(options: TrainConfig, header: Header) -> LinearSweep:
         models.append(build_linear(dataclasses.replace(options, **changes), header))
     if models[0].loss == "softmax":
         raise UsageError("--many takes losses of one output, found softmax")
+    if models[0].loss not in LOSS_IDS:
+        raise UsageError(f"--many: the loss {models[0].loss} has no compiled kernel")
     return LinearSweep(models, configs)
 
 

@@ -22,15 +22,13 @@ class Loss(NamedTuple):
 
     `value` (n,) and `slope`, its derivative in the raw outputs (as p), are called with
     (p, y, epsilon). `task` is regression, binary or multiclass; `smooth` says whether
-    the loss is continuously differentiable, `has_kernel` whether `kernels.dense` has
-    its formulas, too; without, numpy computes it.
+    the loss is continuously differentiable.
     """
 
     value: Callable[..., FloatArray]
     slope: Callable[..., FloatArray]
     task: str
     smooth: bool = True
-    has_kernel: bool = True
 
 
 def squared_value(p: FloatArray, y: Array, epsilon: float | None = None) -> FloatArray:
@@ -117,7 +115,17 @@ LOSSES = {
     "squared_hinge": Loss(squared_hinge_value, squared_hinge_slope, "binary"),
     "softmax": Loss(softmax_value, softmax_slope, "multiclass"),
 }
-LOSS_IDS = {name: number for number, name in enumerate(LOSSES)}  # in the kernels
+
+# The losses that have compiled kernels, by the numbers that these know them by. Never
+# change a number: numba's cache on disk keeps kernels that were compiled with it.
+LOSS_IDS = {
+    "squared": 0,
+    "huber": 1,
+    "log": 2,
+    "hinge": 3,
+    "squared_hinge": 4,
+    "softmax": 5,
+}
 
 
 def class_indices(y: Array, n_classes: int) -> IntArray:

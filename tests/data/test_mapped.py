@@ -12,7 +12,7 @@ from mpipgd.data.hdf5 import chunk_layout, mapped
 from mpipgd.data.matrix import MappedRows
 from mpipgd.data.standardize import standardize
 from mpipgd.errors import DataError
-from mpipgd.objectives.losses import LOSSES
+from mpipgd.objectives.losses import LOSS_IDS
 
 from ..problems import linear, problem
 
@@ -176,7 +176,7 @@ def test_chunks_of_columns_or_missing_ones_are_left_to_hdf5(tmp_path):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    loss=st.sampled_from(sorted(set(LOSSES) - {"softmax"})),
+    loss=st.sampled_from(sorted(set(LOSS_IDS) - {"softmax"})),
     dtype=st.sampled_from([np.float32, np.float64]),
     intercept=st.booleans(),
     scaled=st.booleans(),

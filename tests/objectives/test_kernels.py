@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mpipgd.objectives.losses import LOSSES
+from mpipgd.objectives.losses import LOSS_IDS
 from mpipgd.objectives.mlp import MLP
 from mpipgd.transforms import schedules
 from mpipgd.transforms.base import chain
@@ -13,7 +13,7 @@ from ..problems import STRENGTHS, linear, problem, sparse
 
 KINDS = {"dense": lambda X: X, "sparse": sparse}
 TOLERANCE = {np.float64: 1e-10, np.float32: 1e-4}
-each_loss = pytest.mark.parametrize("loss", LOSSES)
+each_loss = pytest.mark.parametrize("loss", LOSS_IDS)
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mpipgd.comm import mpi
 from mpipgd.data.create.make import make
 from mpipgd.errors import UsageError
-from mpipgd.objectives.losses import LOSSES
+from mpipgd.objectives.losses import LOSS_IDS, LOSSES
 from mpipgd.stores.averaged import AveragedSgd
 from mpipgd.training.run import resume, train
 
@@ -36,7 +36,7 @@ def iterates(objective, X, y, order, cuts, rates):
 
 @settings(max_examples=150, deadline=None)
 @given(
-    loss=st.sampled_from(sorted(LOSSES)),
+    loss=st.sampled_from(sorted(LOSS_IDS)),
     penalty=st.sampled_from(sorted(STRENGTHS)),
     kind=st.sampled_from(["dense", "sparse"]),
     dtype=st.sampled_from([np.float32, np.float64]),
