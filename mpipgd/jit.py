@@ -5,9 +5,11 @@ at compile time: with the same machine and the same rows the bits are the same, 
 the arrays lie in memory.
 """
 
+from typing import Any
+
 from numba import njit
 
-JIT_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+JIT_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 FASTMATH_FLAGS = {"reassoc", "contract"}
 
 compiled = njit(**JIT_OPTIONS, fastmath=FASTMATH_FLAGS)
@@ -17,4 +19,7 @@ inlined = njit(**JIT_OPTIONS, fastmath=FASTMATH_FLAGS, inline="always")
 
 # Without reference counts of arrays, which are atomic operations: only for functions
 # that make no array.
-compiled_without_refcounts = njit(**JIT_OPTIONS, fastmath=FASTMATH_FLAGS, _nrt=False)
+NO_REFCOUNTS: dict[str, Any] = {"_nrt": False}
+compiled_without_refcounts = njit(
+    **JIT_OPTIONS, fastmath=FASTMATH_FLAGS, **NO_REFCOUNTS
+)

@@ -3,6 +3,9 @@
 numba passes a NamedTuple as it passes a tuple: its fields are separate values, and None
 is a type of its own, so that a kernel compiled without a penalty does not test for one.
 
+What Python passes in every step goes to a kernel as a plain tuple with these fields:
+numba takes 0.6 µs longer to read a NamedTuple.
+
 These classes load no numba, because stores build some of them.
 """
 

@@ -13,10 +13,7 @@ from ..data.matrix import Csr, MappedRows
 from .kernel_arguments import (
     NO_MEAN,
     HogwildExchange,
-    LossParams,
-    PenaltyWeights,
     RunningMean,
-    SgdSteps,
     SyncSgdSteps,
 )
 from .losses import LOSS_IDS, LOSSES, class_indices, probabilities
@@ -132,11 +129,11 @@ class Linear:
             return self._mapped_gradient(w, X, y, out)
         if not self.compiled or not self._has_kernel(X):
             return self._numpy_gradient(w, X, y, rows, out)
-        kernel = self._kernel_for(X)
+        kernel, arrays = self._kernel_for(X)
         if self.loss == "softmax":
             W, G = self._as_matrix(w), self._as_matrix(out)
-            return kernel.outputs_gradient(W, X, y, rows, G, self._loss_params)
-        return kernel.gradient(w, X, y, rows, out, self._loss_params)
+            return kernel.outputs_gradient(W, arrays, y, rows, G, self._loss_params)
+        return kernel.gradient(w, arrays, y, rows, out, self._loss_params)
 
     def _has_kernel(self, X: Matrix) -> bool:
         """Return whether there is a kernel for such rows that is faster than numpy."""
@@ -144,11 +141,12 @@ class Linear:
             return True
         return X.flags.c_contiguous and self.size <= MAX_KERNEL_WEIGHTS
 
-    def _kernel_for(self, X: Matrix) -> Any:
-        """Return the module with the kernels for such rows."""
+    def _kernel_for(self, X: Matrix) -> tuple[Any, Any]:
+        """Return the module with the kernels for such rows, and X as they take it."""
         if isinstance(X, Csr):
-            return self._kernels.sparse
-        return self._kernels.matmul if self.loss == "softmax" else self._kernels.dense
+            return self._kernels.sparse, X[:3]
+        softmax = self.loss == "softmax"
+        return self._kernels.matmul if softmax else self._kernels.dense, X
 
     def _mapped_gradient(
         self, w: FloatArray, X: MappedRows, y: Array, out: FloatArray
@@ -202,20 +200,20 @@ class Linear:
         of steps, see `kernels.hogwild`. With `mean`, u <- u + max(0, k + s) Δ for the
         change Δ of w in step s, see `RunningMean`.
         """
-        steps = SgdSteps(order, offsets, rates)
+        steps = order, offsets, rates  # `SgdSteps`
         penalty, loss = self._penalty_weights, self._loss_params
+        kernel, arrays = self._kernel_for(X)
         softmax = self.loss == "softmax"
         if exchange is not None:
             n_outputs = self.n_outputs if softmax else None
             self._kernels.hogwild.hogwild_sgd_steps(
-                w, X, y, steps, penalty, loss, n_outputs, exchange
+                w, arrays, y, steps, penalty, loss, n_outputs, exchange
             )
         elif softmax:
-            self._kernel_for(X).softmax_sgd_steps(
-                self._as_matrix(w), X, y, steps, penalty, loss, mean
-            )
+            W = self._as_matrix(w)
+            kernel.softmax_sgd_steps(W, arrays, y, steps, penalty, loss, tuple(mean))
         else:
-            self._kernel_for(X).sgd_steps(w, X, y, steps, penalty, loss, mean)
+            kernel.sgd_steps(w, arrays, y, steps, penalty, loss, tuple(mean))
 
     def supports_fused_sync(self, X: Matrix) -> bool:
         """Whether `fused_sync_steps` takes such rows: dense, without an l1 penalty."""
@@ -310,7 +308,7 @@ class Linear:
             return matrix.product(X, W)
         p = np.empty((matrix.n_rows(X), *W.shape[1:]), dtype=w.dtype)
         columns = (-1, self.n_outputs)
-        self._kernels.sparse.product(X, W.reshape(columns), p.reshape(columns))
+        self._kernels.sparse.product(X[:3], W.reshape(columns), p.reshape(columns))
         return p
 
     def _as_matrix(self, w: FloatArray) -> FloatArray:
@@ -318,12 +316,12 @@ class Linear:
         return w.reshape(-1, self.n_outputs) if self.loss == "softmax" else w
 
     @cached_property
-    def _loss_params(self) -> LossParams:
-        return LossParams(LOSS_IDS[self.loss], float(self.epsilon))
+    def _loss_params(self) -> tuple[int, float]:
+        return LOSS_IDS[self.loss], float(self.epsilon)  # `LossParams`
 
     @cached_property
-    def _penalty_weights(self) -> PenaltyWeights:
-        return PenaltyWeights(l2=self.l2_weights, l1=self.l1_weights)
+    def _penalty_weights(self) -> tuple[FloatArray | None, FloatArray | None]:
+        return self.l2_weights, self.l1_weights  # `PenaltyWeights`
 
     @cached_property
     def _kernels(self) -> ModuleType:

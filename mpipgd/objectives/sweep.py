@@ -17,7 +17,6 @@ from ..config.options import SWEEP_KEYS
 from ..data import matrix
 from ..data.matrix import Csr, MappedRows
 from ..errors import UsageError, nearest
-from .kernel_arguments import LossParams
 from .losses import LOSS_IDS, LOSSES
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ class LinearSweep:
         W, G = self._as_matrix(w), self._as_matrix(out)
         if isinstance(X, Csr):
             sparse = self._kernels.sparse
-            return sparse.outputs_gradient(W, X, y, rows, G, self._loss_params)
+            return sparse.outputs_gradient(W, X[:3], y, rows, G, self._loss_params)
         assert not isinstance(X, MappedRows)  # supports_mapped_rows is False
         if self.models[0].compiled and X.flags.c_contiguous:
             matmul = self._kernels.matmul
@@ -187,7 +186,7 @@ class LinearSweep:
         if not isinstance(X, Csr):
             return X @ self._as_matrix(w)
         p = np.empty((matrix.n_rows(X), self.n_outputs), self.dtype)
-        self._kernels.sparse.product(X, self._as_matrix(w), p)
+        self._kernels.sparse.product(X[:3], self._as_matrix(w), p)
         return p
 
     def penalty(self, w: FloatArray) -> FloatArray:
@@ -218,8 +217,8 @@ class LinearSweep:
         return w.reshape(-1, self.n_outputs)
 
     @cached_property
-    def _loss_params(self) -> LossParams:
-        return LossParams(LOSS_IDS[self.loss], float(self.epsilon))
+    def _loss_params(self) -> tuple[int, float]:
+        return LOSS_IDS[self.loss], float(self.epsilon)  # `LossParams`
 
     @cached_property
     def _kernels(self) -> ModuleType:

@@ -184,11 +184,11 @@ def sgd_steps(
     A step of one row needs no gradient vector: its row, scaled, is the gradient.
     """
     (order, offsets, rates), (l2, l1) = steps, penalty
-    u = mean.weighted_update_sum
+    u, n_updates = mean
     g = np.empty_like(w)
     for s in range(rates.size):
         lo, hi = offsets[s], offsets[s + 1]
-        k = max(0, mean.n_updates + s)
+        k = max(0, n_updates + s)
         if hi - lo == 1:
             i = order[lo]
             prefetch_row(X, y, order[min(lo + PREFETCH_ROWS, order.size - 1)])

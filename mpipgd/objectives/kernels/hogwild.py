@@ -13,13 +13,17 @@ from numba import types
 from numba.extending import overload
 
 from ...jit import compiled
-from ..kernel_arguments import NO_MEAN, SgdSteps
 from . import dense, matmul, sparse
 
 if TYPE_CHECKING:
     from ...array_types import FloatArray
-    from ...data.matrix import Csr
-    from ..kernel_arguments import HogwildExchange, LossParams, PenaltyWeights
+    from ..kernel_arguments import (
+        HogwildExchange,
+        LossParams,
+        PenaltyWeights,
+        SgdSteps,
+    )
+    from .sparse import CsrArrays
 
 
 @compiled
@@ -54,18 +58,18 @@ def _choose_sgd_steps(w, X, y, steps, penalty, loss, n_outputs):
     if isinstance(n_outputs, types.Integer):
         softmax_sgd_steps = (rows or matmul).softmax_sgd_steps
         return lambda w, X, y, steps, penalty, loss, n_outputs: softmax_sgd_steps(
-            w.reshape(-1, n_outputs), X, y, steps, penalty, loss, NO_MEAN
+            w.reshape(-1, n_outputs), X, y, steps, penalty, loss, (None, 0)
         )
     one_output_steps = (rows or dense).sgd_steps
     return lambda w, X, y, steps, penalty, loss, n_outputs: one_output_steps(
-        w, X, y, steps, penalty, loss, NO_MEAN
+        w, X, y, steps, penalty, loss, (None, 0)
     )
 
 
 @compiled
 def hogwild_sgd_steps(
     w: FloatArray,
-    X: FloatArray | Csr,
+    X: FloatArray | CsrArrays,
     y: FloatArray,
     steps: SgdSteps,
     penalty: PenaltyWeights,
@@ -81,6 +85,6 @@ def hogwild_sgd_steps(
     chunk = exchange.chunk
     for s in range(0, rates.size, chunk):
         t = min(s + chunk, rates.size)
-        chunk_steps = SgdSteps(order, offsets[s : t + 1], rates[s:t])
+        chunk_steps = order, offsets[s : t + 1], rates[s:t]
         _sgd_steps(w, X, y, chunk_steps, penalty, loss, n_outputs)
         exchange_next_slice(w, exchange)

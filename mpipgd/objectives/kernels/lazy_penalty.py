@@ -56,8 +56,9 @@ def init_state(V: FloatArray, penalty: PenaltyWeights) -> LazyPenalty:
 
     Without any penalty s stays 1, and all columns count as penalised.
     """
-    l2, n_l2 = common_strength(penalty.l2)
-    l1, n_l1 = common_strength(penalty.l1)
+    l2_weights, l1_weights = penalty
+    l2, n_l2 = common_strength(l2_weights)
+    l1, n_l1 = common_strength(l1_weights)
     columns = max(n_l2, n_l1) // V.shape[1]
     if columns == 0:
         columns = V.shape[0]

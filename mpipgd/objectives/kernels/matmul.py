@@ -168,7 +168,8 @@ def slopes_in_place(z: FloatArray, y: float, loss: LossParams) -> float:
 
     The outputs are those of softmax, or each has a loss of its own.
     """
-    if loss.loss_id == SOFTMAX:
+    loss_id, _ = loss
+    if loss_id == SOFTMAX:
         return softmax_slope_in_place(z, int(y))
     total = 0.0
     for k in range(z.size):
@@ -224,11 +225,11 @@ def softmax_sgd_steps(
 ) -> None:
     """Take plain SGD steps of softmax regression in place, see `Linear.sgd_steps`."""
     (order, offsets, rates), (l2, l1) = steps, penalty
-    u = mean.weighted_update_sum
+    u, n_updates = mean
     G = np.empty_like(W)
     w, g = W.reshape(-1), G.reshape(-1)
     for s in range(rates.size):
         lo, hi = offsets[s], offsets[s + 1]
         outputs_gradient(W, X, y, order[lo:hi], G, loss)
-        scale, k = 1.0 / max(1, hi - lo), max(0, mean.n_updates + s)
+        scale, k = 1.0 / max(1, hi - lo), max(0, n_updates + s)
         proximal_step(w, g, scale, rates[s], l2, l1, u, k)

@@ -50,7 +50,8 @@ def _address(typingctx, array):
 @compiled_without_refcounts
 def prefetch(array: Array, i: int, j: int) -> None:
     """Prefetch the items i … j-1 of the first axis of an array."""
-    start, stride = np.int64(_address(array)), array.strides[0]
+    start = np.int64(_address(array))
+    stride = array.strides[0]
     first = start + i * stride
     for line in range(first - first % CACHE_LINE, start + j * stride, CACHE_LINE):
         _prefetch(np.uintp(line))
@@ -72,6 +73,7 @@ def prefetch_ahead(X: FloatArray, i: int) -> None:
 
     For rows that are read in order. Past the end of X it does no harm.
     """
-    start, stride = np.int64(_address(X)) + PREFETCH_BYTES, X.strides[0]
+    start = np.int64(_address(X)) + PREFETCH_BYTES
+    stride = X.strides[0]
     for line in range(start + i * stride, start + (i + 1) * stride, CACHE_LINE):
         _prefetch(np.uintp(line))

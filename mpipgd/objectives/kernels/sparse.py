@@ -1,5 +1,8 @@
 """Kernels of linear models over compressed sparse rows.
 
+X is the tuple (data, indices, indptr) of a `Csr`, without its width: numba compiles a
+plain tuple of three arrays faster than the NamedTuple.
+
 A row has entries in few columns, and a step changes few weights: what the penalties do
 to all the others is postponed to the end of the call at the latest (`lazy_penalty`).
 With rows in random order most time is spent waiting for memory, so that what a later
@@ -21,29 +24,30 @@ from .prefetch import PREFETCH_ROWS, prefetch
 
 if TYPE_CHECKING:
     from ...array_types import FloatArray, IntArray
-    from ...data.matrix import Csr
     from ..kernel_arguments import LossParams, PenaltyWeights, RunningMean, SgdSteps
 
+    CsrArrays: TypeAlias = tuple[FloatArray, IntArray, IntArray]  # as in `Csr`
     SparseRow: TypeAlias = tuple[FloatArray, IntArray]  # values, columns
 
 
 @compiled_without_refcounts
-def prefetch_rows(X: Csr, y: FloatArray, order: IntArray, k: int) -> None:
+def prefetch_rows(X: CsrArrays, y: FloatArray, order: IntArray, k: int) -> None:
     """Prefetch what the rows some steps behind the k-th in this order need."""
+    values, columns, indptr = X
     last = order.size - 1
     i = order[min(k + 2 * PREFETCH_ROWS, last)]
-    prefetch(X.indptr, i, i + 1)
+    prefetch(indptr, i, i + 1)
     prefetch(y, i, i + 1)
     i = order[min(k + PREFETCH_ROWS, last)]
-    prefetch(X.data, X.indptr[i], X.indptr[i + 1])
-    prefetch(X.indices, X.indptr[i], X.indptr[i + 1])
+    prefetch(values, indptr[i], indptr[i + 1])
+    prefetch(columns, indptr[i], indptr[i + 1])
 
 
 @compiled
-def split_row(X: Csr, i: int, n_unpenalised: int) -> tuple[SparseRow, SparseRow]:
+def split_row(X: CsrArrays, i: int, n_unpenalised: int) -> tuple[SparseRow, SparseRow]:
     """Return the penalised entries of row i, and the others: values and columns."""
-    lo, mid, hi = X.indptr[i], X.indptr[i + 1] - n_unpenalised, X.indptr[i + 1]
-    values, columns = X.data, X.indices
+    values, columns, indptr = X
+    lo, mid, hi = indptr[i], indptr[i + 1] - n_unpenalised, indptr[i + 1]
     return (values[lo:mid], columns[lo:mid]), (values[mid:hi], columns[mid:hi])
 
 
@@ -78,7 +82,7 @@ def largest_batch(offsets: IntArray) -> int:
 @compiled
 def gradient(
     w: FloatArray,
-    X: Csr,
+    X: CsrArrays,
     y: FloatArray,
     rows: IntArray | None,
     out: FloatArray,
@@ -87,7 +91,7 @@ def gradient(
     """Write Σ l'(p) x over the rows (None: all) into `out`; return the loss sum."""
     total = 0.0
     out[:] = 0
-    n = X.indptr.size - 1 if rows is None else rows.size
+    n = X[2].size - 1 if rows is None else rows.size
     for k in range(n):
         i = k
         if rows is not None:
@@ -103,7 +107,7 @@ def gradient(
 @compiled
 def sgd_steps(
     w: FloatArray,
-    X: Csr,
+    X: CsrArrays,
     y: FloatArray,
     steps: SgdSteps,
     penalty: PenaltyWeights,
@@ -114,10 +118,11 @@ def sgd_steps(
 
     With a mean there must be no l1 penalty.
     """
-    slopes = np.empty(largest_batch(steps.offsets))
+    (_, offsets, _), (u, n_updates) = steps, mean
+    slopes = np.empty(largest_batch(offsets))
     lazy = lazy_penalty.init_state(w.reshape(-1, 1), penalty)
-    U = as_column(mean.weighted_update_sum)
-    _sgd_steps(w, X, y, steps, lazy, loss, slopes, U, mean.n_updates)
+    U = as_column(u)
+    _sgd_steps(w, X, y, steps, lazy, loss, slopes, U, n_updates)
 
 
 @compiled
@@ -161,7 +166,7 @@ def _axpy_entries(
 @compiled_without_refcounts
 def _sgd_steps(
     v: FloatArray,
-    X: Csr,
+    X: CsrArrays,
     y: FloatArray,
     steps: SgdSteps,
     lazy: LazyPenalty,
@@ -173,7 +178,7 @@ def _sgd_steps(
     order, offsets, rates = steps
     V = v.reshape(-1, 1)  # as the functions of lazy_penalty take it
     n_unpenalised, applied_l1 = lazy.n_unpenalised, lazy.applied_l1
-    values, columns, indptr = X.data, X.indices, X.indptr
+    values, columns, indptr = X
     scale, cumulative_l1, scale_sum = 1.0, 0.0, float(max(0, n_updates))
     for s in range(rates.size):
         n = max(0, n_updates + s)
@@ -235,7 +240,7 @@ def add_outer(W: FloatArray, r: float, x: SparseRow, z: FloatArray) -> None:
 @compiled
 def outputs_gradient(
     W: FloatArray,
-    X: Csr,
+    X: CsrArrays,
     y: FloatArray,
     rows: IntArray | None,
     G: FloatArray,
@@ -248,7 +253,7 @@ def outputs_gradient(
     total = 0.0
     G[:] = 0
     z = np.empty_like(W[0])
-    n = X.indptr.size - 1 if rows is None else rows.size
+    n = X[2].size - 1 if rows is None else rows.size
     for k in range(n):
         i = k if rows is None else rows[k]
         x, _ = split_row(X, i, 0)
@@ -262,7 +267,7 @@ def outputs_gradient(
 @compiled
 def softmax_sgd_steps(
     W: FloatArray,
-    X: Csr,
+    X: CsrArrays,
     y: IntArray,
     steps: SgdSteps,
     penalty: PenaltyWeights,
@@ -273,14 +278,15 @@ def softmax_sgd_steps(
 
     `loss` and `mean` are not read: the parameters are those of `matmul`'s kernel.
     """
-    residuals = np.empty((largest_batch(steps.offsets), W.shape[1]), W.dtype)
+    _, offsets, _ = steps
+    residuals = np.empty((largest_batch(offsets), W.shape[1]), W.dtype)
     _softmax_sgd_steps(W, X, y, steps, lazy_penalty.init_state(W, penalty), residuals)
 
 
 @compiled
 def _softmax_sgd_steps(
     W: FloatArray,
-    X: Csr,
+    X: CsrArrays,
     y: IntArray,
     steps: SgdSteps,
     lazy: LazyPenalty,
@@ -316,7 +322,7 @@ def _softmax_sgd_steps(
 
 
 @compiled
-def product(X: Csr, W: FloatArray, out: FloatArray) -> None:
+def product(X: CsrArrays, W: FloatArray, out: FloatArray) -> None:
     """Write X W into `out` (n, C) for `W` (width, C)."""
     w = W[:, 0].copy()
     for i in range(out.shape[0]):
