@@ -61,13 +61,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {matches[0]}?" if matches else ""
 
 
-def expect(flag: str, word: object, known: Iterable[str]) -> None:
-    """Raise UsageError unless the word given to a flag is one of the known ones."""
-    known = list(known)
-    if word not in known:
-        names = ", ".join(known)
+def expect(flag: str, word: object, choices: Iterable[str]) -> None:
+    """Raise UsageError unless the word given to a flag is one of its choices."""
+    choices = list(choices)
+    if word not in choices:
+        names = ", ".join(choices)
         raise UsageError(
-            f"{flag} {word}: expected one of {names}{nearest(str(word), known)}"
+            f"{flag} {word}: expected one of {names}{nearest(str(word), choices)}"
         )
 
 

@@ -39,8 +39,8 @@ F = TypeVar("F", bound=Freeable)
 def world() -> Comm:
     """Return the communicator of all ranks, after a first reduction on it.
 
-    The first lower-case reduction of mpi4py duplicates the communicator while it holds
-    the interpreter's lock; later in a run this would block the watchdog's thread.
+    mpi4py duplicates a communicator at its first reduction of Python objects, and holds
+    the interpreter's lock meanwhile: later this would block the watchdog's thread.
     """
     MPI.COMM_WORLD.allreduce(0)
     return MPI.COMM_WORLD

@@ -84,9 +84,9 @@ class OverlappedReduction:
         yield self.written.Ibarrier()
         allreduce.window.sync()
         width = columns.stop - columns.start
-        part = even_slices(width, node.size)[node.rank]
+        share = even_slices(width, node.size)[node.rank]
         allreduce.reduce_within_node(
-            slice(columns.start + part.start, columns.start + part.stop)
+            slice(columns.start + share.start, columns.start + share.stop)
         )
         allreduce.window.sync()
         yield self.summed.Ibarrier()

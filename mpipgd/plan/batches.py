@@ -65,7 +65,7 @@ class Batches:
         self._contiguous = [self._contiguous_rows(order) for order in self.order]
 
     def _contiguous_rows(self, order: IntArray) -> tuple[Matrix, Array] | None:
-        """Return X and y of a worker's rows where one step takes them in order."""
+        """Return views of a worker's X and y; None unless a step takes all its rows."""
         first, end = (order[0], order[-1] + 1) if len(order) else (0, 0)
         if self.plan.steps > 1 or end - first != len(order):
             return None

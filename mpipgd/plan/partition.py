@@ -99,5 +99,5 @@ PLANS: dict[str, Callable[[TrainConfig, int, int], Plan]] = {
 
 def build_plan(options: TrainConfig, rows: int) -> Plan:
     """Return the plan for `rows` training rows; DataError where they are too few."""
-    assert options.workers is not None  # set from the number of ranks before
+    assert options.workers is not None  # set by `run.train`
     return PLANS[options.split](options, rows, options.workers)

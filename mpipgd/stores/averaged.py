@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..objectives.kernel_arguments import RunningMean
-from .base import SharedWeights
+from .base import ReplicatedWeights
 
 if TYPE_CHECKING:
     from ..array_types import Array, FloatArray, IntArray
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..plan.base import SgdKernel
 
 
-class AveragedSgd(SharedWeights):
+class AveragedSgd(ReplicatedWeights):
     """The model is the mean of the weights after each step from step `first` on.
 
     With the updates Δ₀ … Δ_{n-1} since then it is m = w - u / n, u = Σ k Δ_k: an update
@@ -37,7 +37,7 @@ class AveragedSgd(SharedWeights):
         self.step += 1
         super().push(update)
 
-    def sgd_steps(self, objective: CompiledObjective) -> SgdKernel | None:
+    def sgd_kernel(self, objective: CompiledObjective) -> SgdKernel | None:
         if not self.independent:
             return None
 

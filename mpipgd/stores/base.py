@@ -43,7 +43,7 @@ class Store(ABC):
         gradient was not finite.
         """
 
-    def sgd_steps(self, objective: CompiledObjective) -> SgdKernel | None:
+    def sgd_kernel(self, objective: CompiledObjective) -> SgdKernel | None:
         """Return the kernel that takes many steps on a row of `pull`, or None."""
         return objective.sgd_steps if self.independent else None
 
@@ -67,9 +67,10 @@ class Store(ABC):
         """
 
     def replicas(self, step: int) -> FloatArray | None:
-        """Return the models (n_local_workers, size) of this rank's workers, if any.
+        """Return the models (n_local_workers, size) of this rank's workers, or None.
 
-        Where they were averaged after this step, those from before, if they were kept.
+        None where workers have no model of their own. After an average, the models from
+        before it, if the store keeps them.
         """
         return None
 
@@ -95,7 +96,7 @@ class Store(ABC):
         """Free what the ranks share; collective."""
 
 
-class SharedWeights(Store):
+class ReplicatedWeights(Store):
     """One vector for all workers: every rank holds the same weights (1, size).
 
     independent: whether there is only one worker, and so no exchange between steps.

@@ -101,7 +101,7 @@ class Hogwild(Store):
     def push(self, update: FloatArray) -> None:
         self.replica += update.sum(axis=0)
 
-    def sgd_steps(self, objective: CompiledObjective) -> SgdKernel:
+    def sgd_kernel(self, objective: CompiledObjective) -> SgdKernel:
         if not self.several_ranks:
             return objective.sgd_steps
         exchange, clock = self.exchange_args, self.allreduce.clock

@@ -181,4 +181,4 @@ class ElasticAveraging(LocalSgd):
         self.last_sync = step
 
     def replicated_arrays(self) -> dict[str, Array]:
-        return {"centre": self.center}
+        return {"centre": self.center}  # the name in checkpoints

@@ -24,7 +24,7 @@ class ShardedWeights(Store):
     A rank has its slice of every gradient sum, updates that slice of the optimizer's
     state, and that slice of the weights (as ZeRO does between ranks, Rajbhandari et al.
     2020, §5). Every number is computed as it would be in the whole vector, so that the
-    bits are those of `SharedWeights`.
+    bits are those of `ReplicatedWeights`.
 
     norms: the squared norms of the gradient's slices, see `reduce_scatter_mean`.
     """

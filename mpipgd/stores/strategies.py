@@ -17,7 +17,7 @@ from ..transforms.gradient_mean import (
 )
 from ..transforms.optimizers import OPTIMIZERS
 from .averaged import AveragedSgd
-from .base import SharedWeights, Store
+from .base import ReplicatedWeights, Store
 from .gossip import Gossip
 from .hogwild import Hogwild
 from .local import ElasticAveraging, LocalSgd, SyncSchedule
@@ -84,7 +84,7 @@ def sync(inputs: StrategyInputs) -> tuple[Transform, Store]:
     if inputs.options.average_from is not None:
         first = round(inputs.options.average_from * plan.steps)
         return transform, AveragedSgd(weights, first, independent=one_worker)
-    return transform, SharedWeights(weights, independent=one_worker)
+    return transform, ReplicatedWeights(weights, independent=one_worker)
 
 
 def average(inputs: StrategyInputs) -> tuple[Transform, Store]:

@@ -15,7 +15,7 @@ from ..data.out_of_core import StreamedRows
 from ..errors import UsageError
 from ..plan.batches import Batches
 from ..plan.streamed_batches import StreamedBatches
-from ..stores.base import SharedWeights, Store
+from ..stores.base import ReplicatedWeights, Store
 from ..stores.strategies import STRATEGIES, StrategyInputs
 from ..transforms import schedules
 from ..transforms.base import chain
@@ -44,7 +44,7 @@ class TrainingComponents:
     steps      updates of the whole run
     schedule   step -> learning rate
     allreduce  the sum over the workers
-    norms      what a sharded sum posts, or None
+    norms      where ranks post the norms of a sharded sum's slices, or None
     """
 
     steps: int
@@ -89,9 +89,9 @@ def build_training(
             f"--n-sync {options.n_sync}: the run has {steps} steps", agreed=True
         )
     schedule = build_schedule(options, plan)
-    fusible = fuse_steps and is_plain_sgd(options) and objective.compiled
+    plain_sgd = fuse_steps and is_plain_sgd(options) and objective.compiled
     if options.average_from is not None and isinstance(rows.X, Csr):
-        fusible = fusible and objective.supports_sparse_averaging
+        plain_sgd = plain_sgd and objective.supports_sparse_averaging
     allreduce = build_allreduce(options, grid, objective, clock)
     with contextlib.ExitStack() as on_error:
         on_error.callback(allreduce.free)
@@ -111,7 +111,7 @@ def build_training(
                 ),
                 allreduce=allreduce,
                 norms=norms,
-                compiled=fusible,
+                compiled=plain_sgd,
                 rows=rows.X,
             )
         )
@@ -123,7 +123,7 @@ def build_training(
         objective,
         rows,
         clock,
-        fusible=fusible,
+        plain_sgd=plain_sgd,
         schedule=schedule,
         allreduce=allreduce,
         transform=transform,
@@ -147,7 +147,7 @@ def _choose_stepper(
     rows: Split,
     clock: Clock,
     *,
-    fusible: bool,
+    plain_sgd: bool,
     schedule: schedules.Schedule,
     allreduce: Allreduce,
     transform: Transform,
@@ -155,9 +155,9 @@ def _choose_stepper(
 ) -> Stepper:
     """Return the fastest stepper that can take the steps of this run."""
     kernel = None
-    compiled_objective = cast("CompiledObjective", objective)  # where `fusible`
-    if fusible:
-        kernel = store.sgd_steps(compiled_objective)
+    compiled_objective = cast("CompiledObjective", objective)  # where `plain_sgd`
+    if plain_sgd:
+        kernel = store.sgd_kernel(compiled_objective)
     batches: Batches | StreamedBatches
     if isinstance(rows, StreamedRows):
         batches = StreamedBatches(
@@ -184,7 +184,7 @@ def _choose_stepper(
             on_ready=on_ready,
             steps_per_call=steps_per_call,
         )
-    if fusible and can_fuse_sync(options, batches, objective, allreduce, rows):
+    if plain_sgd and can_fuse_sync(options, batches, objective, allreduce, rows):
         return FusedSyncStepper(
             cast(Batches, batches),
             transform,
@@ -224,7 +224,7 @@ def build_full_batch(
         steps=plan.steps * options.epochs,
         schedule=None,
         stepper=LbfgsStepper(objective, rows, plan, allreduce),
-        store=SharedWeights(weights),
+        store=ReplicatedWeights(weights),
         allreduce=allreduce,
     )
 
@@ -250,7 +250,7 @@ def build_allreduce(
 
 def build_schedule(options: TrainConfig, plan: Plan) -> schedules.Schedule:
     """Return the schedule step -> learning rate."""
-    assert options.workers is not None  # set from the number of ranks before
+    assert options.workers is not None  # set by `run.train`
     return schedules.make_schedule(
         options.schedule,
         lr=options.lr,

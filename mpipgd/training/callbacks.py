@@ -104,7 +104,8 @@ class CallbackList:
 class StopCheck:
     """Agree, every few milliseconds, on signals, the time limit and divergence.
 
-    How many steps that is the ranks agree on, too, by the time of the slowest one.
+    The number of steps between two checks follows from the time that the slowest rank
+    took for the last ones, so that it is the same on all ranks.
     """
 
     def __init__(self, context: RunContext, watchdog: Watchdog, *, step: int) -> None:

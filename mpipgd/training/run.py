@@ -48,10 +48,10 @@ def resume(
     `changes` are options that may differ from before; others are a UsageError.
     Collective.
     """
-    found = mpi.on_root(comm, _load_checkpoint, folder, changes)
-    options = toml.from_text(found.attributes["config"], folder)
+    newest = mpi.on_root(comm, _load_checkpoint, folder, changes)
+    options = toml.from_text(newest.attributes["config"], folder)
     options |= {"run": str(folder)} | changes
-    return _run(TrainConfig(**options), comm, found)
+    return _run(TrainConfig(**options), comm, newest)
 
 
 def _load_checkpoint(folder: str, changes: dict[str, Any]) -> Resume:
@@ -63,7 +63,7 @@ def _load_checkpoint(folder: str, changes: dict[str, Any]) -> Resume:
 
 def open_training_data(options: TrainConfig, comm: Comm) -> Source:
     """Open the data; rank 0 first writes a bundled set into the run folder."""
-    assert options.run is not None  # named before the run starts
+    assert options.run is not None  # set by `run.train`
     data = mpi.on_root(comm, path_of, options.data, pathlib.Path(options.run))
     return open_data(comm, data, x=options.x, y=options.y, share=options.rows_share)
 

@@ -56,8 +56,8 @@ class FusedLocalStepper(GenericStepper):
     """Many plain-SGD steps of each worker in one compiled call.
 
     For stores whose workers exchange nothing between synchronizations. Fused and
-    generic steps agree to rounding. The transform's state stays as it was made: plain
-    SGD has none but the number of steps, which the schedule gets from the loop.
+    generic steps agree to rounding. The transform's state is not updated: plain SGD
+    keeps only the number of steps, which the loop knows.
     """
 
     def __init__(

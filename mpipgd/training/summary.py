@@ -92,7 +92,7 @@ def _config_of(options: TrainConfig, setting: Mapping[str, float]) -> TrainConfi
 
 def with_absolute_paths(options: TrainConfig) -> TrainConfig:
     """Return the options with paths that are valid from any working directory."""
-    assert options.run is not None  # named before the run starts
+    assert options.run is not None  # set by `run.train`
     data = pathlib.Path(options.data)
     is_path = data.exists() or any(char in options.data for char in "*?[")
     return dataclasses.replace(

@@ -63,12 +63,12 @@ class Resume:
     @property
     def best(self) -> Best:
         """The best of the run so far."""
-        known = {
+        fields = {
             field: self.attributes[f"best_{field}"]
             for field in Best._fields
             if f"best_{field}" in self.attributes
         }
-        return Best(**known)
+        return Best(**fields)
 
 
 class Trainer:

@@ -61,7 +61,7 @@ def test_compiled_steps_keep_the_mean(
     rows = X.astype(dtype) if kind == "dense" else sparse(X.astype(dtype))
     y = objective.targets((y > 0) if LOSSES[loss].task == "binary" else y)
     store = AveragedSgd(np.zeros(objective.size, dtype), first, independent=True)
-    steps = store.sgd_steps(objective)
+    steps = store.sgd_kernel(objective)
     for a, b in ((0, cut), (cut, 30)):
         steps(store.pull()[0], rows, y, order, cuts[a : b + 1], rates[a:b])
     expected = known[-1] if first >= 30 else known[first:].mean(axis=0)

@@ -36,10 +36,10 @@ def sync_sgd_steps(
 ) -> tuple[int, int]:
     """Take steps w <- w - rate (Σ_ranks g / n + l2 w), in place.
 
-    `l2` is None or one strength per weight, `n_outputs` None, or the number of classes
-    of softmax; `round_args` is that of the first sum. Returns
-    the number of steps taken until a mean gradient was not finite, and the nanoseconds
-    spent in the sums over ranks.
+    `l2` is None or one strength per weight; `n_outputs` is None or the number of
+    classes of softmax; `round_args` is that of the first sum. Returns the number of
+    steps taken until a mean gradient was not finite, and the nanoseconds spent in the
+    sums over ranks.
     """
     order, offsets, rates, batch_sizes = steps
     slots, flags, rank, first_slot, spin_limit, round, pairs, out = round_args

@@ -33,17 +33,17 @@ def parse(
     texts "key=value,value…", of which every combination is tried with each setting;
     `base`: the options that all have in common, as a dict.
     """
-    known = next(
+    choices = next(
         field.metadata["choices"]
         for field in fields(TrainConfig)
         if field.name == "strategy"
     )
-    texts = known if strategies == "all" else strategies.split(",")
+    texts = choices if strategies == "all" else strategies.split(",")
     axes = [_axis(text) for text in grid]
     settings: dict[str, TrainConfig] = {}
     for text, point in itertools.product(texts, itertools.product(*axes)):
         strategy, *words = text.split(":")
-        expect("--strategies", strategy, known)
+        expect("--strategies", strategy, choices)
         changes = [_parse_change(word, "--strategies") for word in words] + list(point)
         label = " ".join([strategy, *(change.text for change in changes)])
         if label in settings:
