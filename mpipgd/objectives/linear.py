@@ -236,11 +236,11 @@ class Linear:
             w,
             X,
             y,
-            steps,
+            tuple(steps),  # plain tuples, see `kernel_arguments`
             self.l2_weights,
             self._loss_params,
             self.n_outputs if self.loss == "softmax" else None,
-            round_args,
+            tuple(round_args),
         )
 
     def lr_factors(self, lr: float) -> None:
