@@ -55,9 +55,9 @@ class StopRequested(MpipgdError):
     code = 75
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean …?" with the known word most like this one, or ""."""
-    matches = difflib.get_close_matches(word, known, 1, 0.5)
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return "; did you mean …?" with the choice most like a word, or ""."""
+    matches = difflib.get_close_matches(word, choices, 1, 0.5)
     return f"; did you mean {matches[0]}?" if matches else ""
 
 

@@ -74,8 +74,10 @@ def merge_schedule(subtrees: Sequence[Subtree], workers: int) -> MergeSchedule:
 
 
 def _padded_length(start: int, length: int, workers: int) -> int:
-    """Return the length of the largest subtree with the same workers, as those after
-    the last one do not exist."""
+    """Return the length of the largest subtree that has the same workers.
+
+    It is longer where its further leaves would be workers that do not exist.
+    """
     while start + length >= workers and start % (2 * length) == 0 and length < workers:
         length *= 2
     return length

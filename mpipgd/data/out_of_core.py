@@ -50,8 +50,9 @@ def buffer_rows(
     if n * size <= limit:
         return None
     if options.split != "disjoint":
-        found = f"--split {options.split}"
-        raise UsageError(f"--memory-limit takes --split disjoint, found {found}")
+        raise UsageError(
+            f"--memory-limit takes --split disjoint, found --split {options.split}"
+        )
     buffers = 2 * workers * size + 2 * workers * size / BLOCKS_PER_BUFFER
     return max(1, int(limit / buffers))
 

@@ -134,9 +134,9 @@ def _expect_loss_for_task(loss: str, header: Header) -> None:
         return
     takes = {"regression": "regression", "binary": "two classes"}
     n_classes = len(header.classes or ())
-    found = "is for regression" if task == "regression" else f"has {n_classes}"
+    description = "is for regression" if task == "regression" else f"has {n_classes}"
     raise UsageError(
-        f"--loss {loss} takes {takes.get(required, 'classes')}; the data {found}"
+        f"--loss {loss} takes {takes.get(required, 'classes')}; the data {description}"
         f"{'' if task == 'regression' or required == 'binary' else ' classes'}"
         f": use {DEFAULT_LOSS[task]}"
     )

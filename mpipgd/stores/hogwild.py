@@ -138,12 +138,12 @@ class Hogwild(Store):
             self.exchange_updates()
         return False
 
-    def exchange_updates(self, part: slice = slice(None)) -> None:
+    def exchange_updates(self, columns: slice = slice(None)) -> None:
         """Add this replica's changes to the shared vector, and read all others'."""
-        shared = self.window.array[part]
-        shared += self.replica[part] - self.base[part]
-        self.base[part] = shared
-        self.replica[part] = shared
+        shared = self.window.array[columns]
+        shared += self.replica[columns] - self.base[columns]
+        self.base[columns] = shared
+        self.replica[columns] = shared
         self.allreduce.clock.count_exchanges(0.0, shared.nbytes)
 
     def _exchange_in_rounds(self) -> None:

@@ -145,14 +145,14 @@ class ParameterServer(Store):
 
     def _add(self, pushed: FloatArray) -> None:
         """Add to the vector on the servers; `previous` gets what it held."""
-        for rank, part in enumerate(self.slices):
-            if pushed[part].size:
-                self.vector.fetch_add(rank, pushed[part], self.previous[part])
+        for rank, columns in enumerate(self.slices):
+            if pushed[columns].size:
+                self.vector.fetch_add(rank, pushed[columns], self.previous[columns])
 
     def _read(self, out: FloatArray) -> None:
-        for rank, part in enumerate(self.slices):
-            if out[part].size:
-                self.vector.read(rank, out[part])
+        for rank, columns in enumerate(self.slices):
+            if out[columns].size:
+                self.vector.read(rank, out[columns])
 
     def _publish(self, column: int, *values: int) -> None:
         """Set this rank's clocks from a column on."""

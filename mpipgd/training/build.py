@@ -89,9 +89,9 @@ def build_training(
             f"--n-sync {options.n_sync}: the run has {steps} steps", agreed=True
         )
     schedule = build_schedule(options, plan)
-    plain_sgd = fuse_steps and is_plain_sgd(options) and objective.compiled
+    compiled_sgd = fuse_steps and is_plain_sgd(options) and objective.compiled
     if options.average_from is not None and isinstance(rows.X, Csr):
-        plain_sgd = plain_sgd and objective.supports_sparse_averaging
+        compiled_sgd = compiled_sgd and objective.supports_sparse_averaging
     allreduce = build_allreduce(options, grid, objective, clock)
     with contextlib.ExitStack() as on_error:
         on_error.callback(allreduce.free)
@@ -111,7 +111,7 @@ def build_training(
                 ),
                 allreduce=allreduce,
                 norms=norms,
-                compiled=plain_sgd,
+                compiled=compiled_sgd,
                 rows=rows.X,
             )
         )
@@ -123,7 +123,7 @@ def build_training(
         objective,
         rows,
         clock,
-        plain_sgd=plain_sgd,
+        compiled_sgd=compiled_sgd,
         schedule=schedule,
         allreduce=allreduce,
         transform=transform,
@@ -147,7 +147,7 @@ def _choose_stepper(
     rows: Split,
     clock: Clock,
     *,
-    plain_sgd: bool,
+    compiled_sgd: bool,
     schedule: schedules.Schedule,
     allreduce: Allreduce,
     transform: Transform,
@@ -155,8 +155,8 @@ def _choose_stepper(
 ) -> Stepper:
     """Return the fastest stepper that can take the steps of this run."""
     kernel = None
-    compiled_objective = cast("CompiledObjective", objective)  # where `plain_sgd`
-    if plain_sgd:
+    compiled_objective = cast("CompiledObjective", objective)  # where `compiled_sgd`
+    if compiled_sgd:
         kernel = store.sgd_kernel(compiled_objective)
     batches: Batches | StreamedBatches
     if isinstance(rows, StreamedRows):
@@ -184,7 +184,7 @@ def _choose_stepper(
             on_ready=on_ready,
             steps_per_call=steps_per_call,
         )
-    if plain_sgd and can_fuse_sync(options, batches, objective, allreduce, rows):
+    if compiled_sgd and can_fuse_sync(options, batches, objective, allreduce, rows):
         return FusedSyncStepper(
             cast(Batches, batches),
             transform,
@@ -270,15 +270,15 @@ def build_optimizer(
     options: TrainConfig,
     objective: Objective,
     schedule: schedules.Schedule,
-    part: slice,
+    columns: slice,
 ) -> Transform:
     """Return the transform mean gradient -> update, with penalties and clipping.
 
-    part: the slice of the weights that it will work on.
+    columns: the slice of the weights that it will work on.
     """
 
     def sliced(values: FloatArray | None) -> FloatArray | None:
-        return None if values is None else values[part]
+        return None if values is None else values[columns]
 
     return chain(
         decay(sliced(objective.l2_weights)),

@@ -140,8 +140,9 @@ class Lbfgs:
 
     def _direction(self, g: FloatArray) -> FloatArray:
         """Return -H g by the two-loop recursion."""
-        S, Y, kept = self.state["steps"], self.state["changes"], int(self.state["kept"])
-        newest_first = [(kept - k) % MEMORY for k in range(1, 1 + min(kept, MEMORY))]
+        S, Y = self.state["steps"], self.state["changes"]
+        pairs = int(self.state["kept"])
+        newest_first = [(pairs - k) % MEMORY for k in range(1, 1 + min(pairs, MEMORY))]
         q, alphas = -g, []
         for k in newest_first:
             alphas.append(S[k].dot(q) / S[k].dot(Y[k]))

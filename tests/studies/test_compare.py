@@ -212,7 +212,7 @@ def test_time_and_bytes_to_the_target_are_those_of_the_first_evaluation_there():
     assert found["seconds_to_target"] == 4.0 and found["bytes_to_target"] == 200
     assert found["epochs_to_target"] == 3 and found["gap"] == pytest.approx(0.1)
     without = Comparison([dict(run)], Reference(1.1), 0.2, 1, {})
-    assert not without.known and without.reference == 0.2
+    assert not without.optimum_known and without.reference == 0.2
 
 
 @pytest.mark.mpi

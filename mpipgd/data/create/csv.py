@@ -86,10 +86,10 @@ class CsvTable:
                 line, count = gaps.get(column.name, first)
                 gaps[column.name] = Gap(line, count + sum(missing))
                 complete &= ~np.array(missing)
-            kept = np.flatnonzero(complete).tolist()
-            if len(kept) < len(lines):
-                lines = [lines[i] for i in kept]
-                cells = [[texts[i] for i in kept] for texts in cells]
+            complete_rows = np.flatnonzero(complete).tolist()
+            if len(complete_rows) < len(lines):
+                lines = [lines[i] for i in complete_rows]
+                cells = [[texts[i] for i in complete_rows] for texts in cells]
             if lines:
                 yield lines, cells
 

@@ -28,7 +28,7 @@ SOFTMAX = LOSS_IDS["softmax"]
 TILE_ROWS = 4  # rows, or columns of X, whose sums are kept in registers
 TILE_BYTES = 64  # of each such sum: more would not fit, less would leave units idle
 BLOCK_ROWS = 32  # rows that are read twice, the second time from the nearest cache
-PREFETCH_ROWS = 8
+ROWS_AHEAD = 8  # of the tile at work, the rows to prefetch
 
 
 def _matrix(context, builder, kind, value):
@@ -130,7 +130,7 @@ _column_transposed = _make_tile_transposed(1)
 def matmul_narrow(X: FloatArray, n: int, W: FloatArray, P: FloatArray) -> None:
     """P[:n] <- X[:n] W, for contiguous X (·, d), W (d, K) and P (·, K)."""
     for i in range(0, n - TILE_ROWS + 1, TILE_ROWS):
-        prefetch(X, i + PREFETCH_ROWS, i + PREFETCH_ROWS + TILE_ROWS)
+        prefetch(X, i + ROWS_AHEAD, i + ROWS_AHEAD + TILE_ROWS)
         _tile_product(X, i, W, P)
     for i in range(n - n % TILE_ROWS, n):
         _row_product(X, i, W, P)

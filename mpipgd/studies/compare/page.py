@@ -44,7 +44,7 @@ def _explanation(comparison: ranking.Comparison) -> str:
 
 
 def _reference_source(comparison: ranking.Comparison) -> str:
-    if comparison.known:
+    if comparison.optimum_known:
         return "the optimum, found by L-BFGS"
     return "the best of these runs"
 

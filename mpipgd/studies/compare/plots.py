@@ -25,7 +25,7 @@ def plot_gaps(comparison: Comparison, against: str) -> Figure:
     floor = 1e-15 * max(abs(best.start), abs(reference), 1e-9)
     start = max(best.start - reference, floor)
     # if the reference is the best of the runs, that run has no gap to draw
-    no_gap = floor if comparison.known else math.nan
+    no_gap = floor if comparison.optimum_known else math.nan
     lowest = max(comparison.target - reference, floor)
     for number, row in enumerate(comparison.rows):
         lines = []
@@ -46,7 +46,7 @@ def plot_gaps(comparison: Comparison, against: str) -> Figure:
     axes.set_yscale("log")
     axes.set_ylim(lowest / 2, 3 * start)  # a run that diverges leaves the plot
     _draw_target(axes, comparison)
-    source = "optimum" if comparison.known else "best of the runs"
+    source = "optimum" if comparison.optimum_known else "best of the runs"
     axes.set(xlabel=label, ylabel=f"objective − {source}")
     if against == "bytes":
         _scale_bytes(axes, comparison)

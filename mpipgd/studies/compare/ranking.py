@@ -107,7 +107,7 @@ class Comparison:
         )
 
     @property
-    def known(self) -> bool:
+    def optimum_known(self) -> bool:
         """Whether the reference is the optimum, and not only the best of the runs."""
         return self.best.objective is not None
 
@@ -194,7 +194,7 @@ def table(comparison: Comparison) -> Iterator[str]:
 
 def meaning(comparison: Comparison) -> Iterator[str]:
     """Yield lines that define gap and target."""
-    source = "the optimum" if comparison.known else "the best of these runs"
+    source = "the optimum" if comparison.optimum_known else "the best of these runs"
     yield f"gap: objective − {comparison.reference:.6g}, {source}"
     way = f"{100 * (1 - comparison.gap):g} % of the way there"
     yield (

@@ -26,7 +26,7 @@ Measurement: TypeAlias = dict[str, Any]  # of a step or of an exchange
 Measurements: TypeAlias = dict[str, Any]  # "steps" and "exchanges", and facts
 
 SIZES = (1, 100, 1_000, 10_000, 100_000, 1_000_000)  # doubles
-PARTS = (1, 4, 16, 64)  # ranks whose share of the rows is tried besides the study's
+RANKS_TRIED = (1, 4, 16, 64)  # whose share of the rows is tried besides the study's
 BATCHES = (1, 8, 64, 512)  # batch sizes that are tried besides the study's
 STEP = ("label", "share", "batch", "how")
 STEPS = (*STEP, "ranks")
@@ -128,8 +128,8 @@ def _wanted_steps(study: Study, ranks_at_once: int = 1) -> list[Measurement]:
                 for how in _ways(base, ranks):
                     wanted[label, share, batch, how] = text
         if single:
-            for parts in PARTS:
-                share = base.rows_share / parts
+            for ranks in RANKS_TRIED:
+                share = base.rows_share / ranks
                 for how in _ways(base):
                     wanted[label, share, base.batch_size, how] = text
             for batch in BATCHES:  # of the smallest share
