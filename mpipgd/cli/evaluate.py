@@ -37,10 +37,10 @@ class EvaluateCommand(ParallelCommand):
 
         args = self.args
         scores = inference.evaluate(args.RUN, args.DATA, comm=comm, x=args.x, y=args.y)
-        say(f"{'part':<6} {'rows':>10} {'loss':>12} {'score':>8}")
+        say(f"{'part':<6} {'rows':>10} {'loss (without penalty)':>22} {'score':>8}")
         for split, result in scores.items():
             say(
-                f"{split:<6} {result['rows']:>10,} {result['loss']:>12.6g} "
+                f"{split:<6} {result['rows']:>10,} {result['loss']:>22.6g} "
                 f"{result['score']:>8.4f}"
             )
         return 0

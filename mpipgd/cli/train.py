@@ -55,7 +55,7 @@ class TrainCommand(ParallelCommand):
         from ..training import run
 
         if self.resume:
-            run.resume(self.resume, self.options, comm=comm)
+            run.resume(self.resume, self.options, comm=comm, say=say)
         else:
             run.train(self.config, comm=comm)
         return 0

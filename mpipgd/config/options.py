@@ -51,7 +51,23 @@ class TrainConfig:
     rows_share: float = _data(
         1.0, "train on the first rows only, this share of them", low=0, high=1
     )
+    validation: float = _data(
+        0.0,
+        "share of the training rows to hold out, drawn by the seed: early stopping, "
+        "the best checkpoint, --target and --many go by them",
+        low=0,
+        high=0.9,
+    )
+    stratify: bool = _data(
+        False, "hold out the same share of the rows of every class (validation)"
+    )
+    allow_changed_data: bool = _data(
+        False, "resume although the data is not that of the checkpoint"
+    )
     standardize: bool = _data(True, "bring dense features to mean 0 and deviation 1")
+    standardize_target: bool = _data(
+        True, "train on a target of mean 0 and deviation 1 (regression)"
+    )
 
     model: str = _model("linear", "which model", choices=("linear", "mlp"))
     loss: str | None = _model(
@@ -112,7 +128,8 @@ class TrainConfig:
     many: str | None = _descent(
         None,
         "settings to train together, in one pass: as lr=0.1,0.01,alpha=1e-3,1e-4 for "
-        "all four (linear)",
+        "all four (linear); chosen by the validation score, with --validation 0.2 "
+        "unless given",
     )
     schedule: str = _descent(
         "constant",
@@ -213,13 +230,21 @@ class TrainConfig:
     )
 
     epochs: int = _run(30, "passes over the training rows", low=0)
-    target: float | None = _run(None, "stop at this score")
+    target: float | None = _run(
+        None,
+        "stop at this score: of the validation rows if there are any, else of the "
+        "test rows, else of the training rows",
+    )
     tol: float | None = _run(
         None,
-        "stop when the loss fell by less than this for --patience evaluations",
+        "stop when the validation loss (without --validation the training loss) fell "
+        "by less than this for --patience evaluations",
         low=0,
     )
     patience: int = _run(5, "evaluations to wait for, see --tol", low=1)
+    allow_climb: bool = _run(
+        False, "accept a final training loss above that of the first weights"
+    )
     time_limit: float | None = _run(
         None,
         "stop after so many seconds of training",

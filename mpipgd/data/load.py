@@ -56,7 +56,7 @@ class SplitRows:
 
 @dataclass(frozen=True)
 class Dataset:
-    """This rank's rows of the train and test split, ready for the objective.
+    """This rank's rows of all splits, ready for the objective.
 
     scaling: what the features were standardised by, or None. `free` gives back shared
     memory, files and threads; collective.
@@ -67,6 +67,7 @@ class Dataset:
     test: Split | None
     scaling: Scaling | None
     free: Callable[[], None] = lambda: None
+    validation: Split | None = None
 
 
 class NeededRows(NamedTuple):
@@ -88,8 +89,8 @@ def load(
 ) -> Dataset:
     """Return this rank's `Dataset`. Collective; raises DataError for unfit rows.
 
-    Test rows are divided evenly among the workers, so that scores, like all results,
-    depend on the number of workers and not of ranks.
+    Test and validation rows are divided evenly among the workers, so that scores, like
+    all results, depend on the number of workers and not of ranks.
     """
     _warm_up(grid, source, objective)
     start = perf_counter()
@@ -100,9 +101,10 @@ def load(
             [plan.share(worker) for worker in local_workers],
         )
     }
-    if n_test := source.rows["test"]:
-        shares = [even_partition(n_test, plan.workers, k) for k in local_workers]
-        needed["test"] = NeededRows(shares[0][0], shares[-1][1], shares)
+    for split in ("test", "validation"):
+        if n := source.rows.get(split, 0):
+            shares = [even_partition(n, plan.workers, k) for k in local_workers]
+            needed[split] = NeededRows(shares[0][0], shares[-1][1], shares)
     with mpi.raise_collectively(grid.comm):
         rows = buffer_rows(options, source, objective, workers=plan.workers)
     if options.split != "disjoint":
@@ -232,7 +234,14 @@ def _dataset(
         name: replace(split, y=objective.targets(split.y))
         for name, split in splits.items()
     }
-    return Dataset(source.header, ready["train"], ready.get("test"), scaling, free)
+    return Dataset(
+        source.header,
+        ready["train"],
+        ready.get("test"),
+        scaling,
+        free,
+        ready.get("validation"),
+    )
 
 
 def _read_dense_shared(
@@ -313,7 +322,9 @@ def _open_streamed(
         counts = []
         if header.classes:
             counts = [
-                source.class_counts(name, rows.shares) for name, rows in needed.items()
+                source.class_counts(name, rows.shares)
+                for name, rows in needed.items()
+                if name in SPLITS
             ]
     if header.classes:
         no_rows = np.zeros(header.n_classes, np.int64)
@@ -325,7 +336,12 @@ def _open_streamed(
         reader = reader.with_scaling(scaling, verified_splits={"train"})
     splits = streamed(reader)
     return Dataset(
-        header, splits["train"], splits.get("test"), scaling, free=reader.close
+        header,
+        splits["train"],
+        splits.get("test"),
+        scaling,
+        free=reader.close,
+        validation=splits.get("validation"),
     )
 
 

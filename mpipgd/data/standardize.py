@@ -37,6 +37,13 @@ class Scaling(NamedTuple):
     deviation: FloatArray
 
 
+class TargetScaling(NamedTuple):
+    """Mean and standard deviation of the target."""
+
+    mean: float
+    deviation: float
+
+
 def moments(X: Array) -> Moments:
     """Return the moments of the columns of X (n, d)."""
     mean = X.mean(axis=0, dtype=np.float64) if len(X) else np.zeros(X.shape[1])

@@ -9,7 +9,7 @@ worker.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from ..array_types import FloatArray, IntArray
 from ..data.matrix import Csr, MappedRows
@@ -104,6 +104,21 @@ class Objective(Protocol):
     def supports_sparse_averaging(self) -> bool:
         """Whether `sgd_steps` can keep the mean over the steps on sparse rows."""
 
+    @property
+    def loss_unit(self) -> float:
+        """What losses and penalties are multiplied by to be in units of the data: the
+        target's deviation squared where it was standardised, else 1."""
+
+    def with_standardized_target(self, mean: float, deviation: float) -> Objective:
+        """Return the objective of the target (y - mean) / deviation, for raw y.
+
+        Its `targets` take raw y; linear models have the minimum of the raw objective.
+        Returns self where the loss has no such form.
+        """
+
+    def raw_weights(self, w: FloatArray) -> FloatArray:
+        """Return the weights (size,) that predict the target in units of the data."""
+
     def init(self, rng: np.random.Generator) -> FloatArray:
         """Return initial weights (size,), drawn from `rng` where they are random."""
 
@@ -183,6 +198,19 @@ class NumpyObjective:
     layer_offsets: tuple[int, ...] = ()
     supports_mapped_rows = False
     supports_sparse_averaging = False
+
+    @property
+    def loss_unit(self) -> float:
+        """1: losses are in units of the data."""
+        return 1.0
+
+    def with_standardized_target(self, mean: float, deviation: float) -> Objective:
+        """Return self: the target stays as it is."""
+        return cast("Objective", self)
+
+    def raw_weights(self, w: FloatArray) -> FloatArray:
+        """Return w: the target is that of the data."""
+        return w
 
     def warm_up(self, X: Matrix, y: Array) -> None:
         """Do nothing: there is nothing to compile."""

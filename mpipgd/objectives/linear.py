@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +16,7 @@ from .kernel_arguments import (
     RunningMean,
     SyncSgdSteps,
 )
-from .losses import LOSS_IDS, LOSSES, class_indices, probabilities
+from .losses import LOSS_IDS, LOSSES, class_indices, probabilities, standardized
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -36,7 +36,8 @@ class Linear:
 
     With `intercept` the last column of X is ones, and its weight is not penalised.
     `n_outputs` is the number of classes for softmax, else 1; `epsilon` is huber's.
-    Without `compiled`, numpy is used instead of numba's kernels.
+    Without `compiled`, numpy is used instead of numba's kernels. The target is
+    (y - target_mean) / target_deviation.
     """
 
     n_features: int
@@ -48,6 +49,8 @@ class Linear:
     epsilon: float = 0.1
     dtype: np.dtype[Any] = FLOAT64
     compiled: bool = False
+    target_mean: float = 0.0
+    target_deviation: float = 1.0
 
     activation: ClassVar[str | None] = None
     n_models: ClassVar[int] = 1
@@ -99,6 +102,37 @@ class Linear:
         """Whether `sgd_steps` can keep the mean over the steps on sparse rows."""
         return self.l1_weights is None and self.loss != "softmax"
 
+    @property
+    def loss_unit(self) -> float:
+        """The deviation of the raw target squared, see `with_standardized_target`."""
+        return self.target_deviation**2
+
+    def with_standardized_target(self, mean: float, deviation: float) -> Linear:
+        """Return the objective for (y - mean) / s of raw y, with the same minimum.
+
+        With s the deviation, loss(s p, s y, s epsilon) = s² loss(p, y, epsilon), and
+        l1 ‖s w‖₁ = s² (l1/s) ‖w‖₁: epsilon and l1 become epsilon/s and l1/s, l2 stays,
+        and raw values are s² times these. Returns self for other losses.
+        """
+        if not LOSSES[self.loss].quadratic:
+            return self
+        return replace(
+            self,
+            l1=self.l1 / deviation,
+            epsilon=self.epsilon / deviation,
+            target_mean=mean,
+            target_deviation=deviation,
+        )
+
+    def raw_weights(self, w: FloatArray) -> FloatArray:
+        """Return s w, and s b + mean for an intercept b."""
+        if self.target_deviation == 1 and self.target_mean == 0:
+            return w
+        raw = w.astype(np.float64) * self.target_deviation
+        if self.intercept:
+            raw[self.n_features :] += self.target_mean
+        return raw.astype(self.dtype)
+
     def init(self, rng: np.random.Generator | None) -> FloatArray:
         """Return zeros (size,): every loss here is convex."""
         return np.zeros(self.size, dtype=self.dtype)
@@ -107,7 +141,7 @@ class Linear:
         """Return y as the loss takes it: floats, ±1, or class indices."""
         task = LOSSES[self.loss].task
         if task == "regression":
-            return np.ascontiguousarray(y, dtype=self.dtype)
+            return standardized(y, self.target_mean, self.target_deviation, self.dtype)
         classes = class_indices(y, 2 if task == "binary" else self.n_outputs)
         return (2 * classes - 1).astype(self.dtype) if task == "binary" else classes
 

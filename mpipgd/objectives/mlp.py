@@ -11,7 +11,7 @@ from ..data.matrix import Csr, MappedRows, n_rows, slice_rows
 from ..errors import UsageError
 from .base import NumpyObjective
 from .linear import penalty
-from .losses import LOSSES, class_indices, probabilities
+from .losses import LOSSES, class_indices, probabilities, standardized
 from .weights import size, views
 
 if TYPE_CHECKING:
@@ -91,10 +91,13 @@ class MLP(NumpyObjective):
         alpha: Sequence[float] = (0.0,),
         dtype: DTypeLike = np.float32,
         init_std: tuple[float, ...] | None = None,
+        target_mean: float = 0.0,
+        target_deviation: float = 1.0,
     ) -> None:
+        self.target_mean, self.target_deviation = target_mean, target_deviation
         self.widths = (n_features, *hidden, n_outputs)
         self.n_features, self.n_outputs = n_features, n_outputs
-        self.activation = activation
+        self.activation: str = activation
         self.loss = loss
         self.smooth = LOSSES[loss].smooth and activation != "relu"
         self.dtype: np.dtype[Any] = np.dtype(dtype)
@@ -105,6 +108,7 @@ class MLP(NumpyObjective):
         self.size = size(self.shapes)
         ends = np.cumsum([n * m + m for n, m in pairwise(self.widths)]).tolist()
         self.layer_offsets = tuple(reversed([0, *ends[:-1]]))
+        self.alpha = tuple(alpha)
         self.l2_weights = self._strengths(alpha)
         self._activation = ACTIVATIONS[activation]
         self._buffers: dict[Any, FloatArray] = {}
@@ -130,6 +134,38 @@ class MLP(NumpyObjective):
         arrays = list(views(w, self.shapes).values())
         return arrays[::2], arrays[1::2]
 
+    @property
+    def loss_unit(self) -> float:
+        """The deviation of the raw target squared, see `with_standardized_target`."""
+        return self.target_deviation**2
+
+    def with_standardized_target(self, mean: float, deviation: float) -> MLP:
+        """Return the network for (y - mean) / deviation of raw y; of classes, self.
+
+        The strength of the penalty is that of the scaled network.
+        """
+        if self.n_outputs > 1:
+            return self
+        return MLP(
+            self.n_features,
+            self.widths[1:-1],
+            activation=self.activation,
+            loss=self.loss,
+            alpha=self.alpha,
+            dtype=self.dtype,
+            init_std=self.init_std,
+            target_mean=mean,
+            target_deviation=deviation,
+        )
+
+    def raw_weights(self, w: FloatArray) -> FloatArray:
+        """Return the weights with the scaling of the target in the last layer."""
+        raw = w.copy()
+        W, b = self._layers(raw)
+        W[-1][...] = W[-1].astype(np.float64) * self.target_deviation
+        b[-1][...] = b[-1].astype(np.float64) * self.target_deviation + self.target_mean
+        return raw
+
     def init(self, rng: np.random.Generator) -> FloatArray:
         """Return the initial weights (size,), drawn layer by layer from `rng`."""
         w = np.empty(self.size, dtype=self.dtype)
@@ -147,7 +183,7 @@ class MLP(NumpyObjective):
     def targets(self, y: Array) -> Array:
         """Return y as floats for regression, as class indices otherwise."""
         if self.n_outputs == 1:
-            return np.ascontiguousarray(y, dtype=self.dtype)
+            return standardized(y, self.target_mean, self.target_deviation, self.dtype)
         return class_indices(y, self.n_outputs)
 
     def gradient(

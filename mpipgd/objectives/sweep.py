@@ -110,6 +110,22 @@ class LinearSweep:
             return None
         return np.tile(rates / lr, self.models[0].size)
 
+    @property
+    def loss_unit(self) -> float:
+        """That of the models."""
+        return self.models[0].loss_unit
+
+    def with_standardized_target(self, mean: float, deviation: float) -> LinearSweep:
+        """Return the sweep of the models for a standardised target."""
+        models = [m.with_standardized_target(mean, deviation) for m in self.models]
+        return LinearSweep(models, self.configs)
+
+    def raw_weights(self, w: FloatArray) -> FloatArray:
+        """Return the weights of all models in units of the data."""
+        columns = zip(self.models, self._as_matrix(w).T)
+        raw = [model.raw_weights(column) for model, column in columns]
+        return np.stack(raw, axis=1).reshape(-1)
+
     def init(self, rng: np.random.Generator | None) -> FloatArray:
         """Return zeros (size,)."""
         return np.zeros(self.size, self.dtype)

@@ -86,12 +86,14 @@ class ReportedHeader(Protocol):
 
 
 class ReportedData(Protocol):
-    """What is reported of the rows: `test` is None where there is no test part."""
+    """What is reported of the rows: a part that does not exist is None."""
 
     @property
     def header(self) -> ReportedHeader: ...
     @property
     def test(self) -> Any: ...
+    @property
+    def validation(self) -> Any: ...
 
 
 class ReportedPlan(Protocol):

@@ -53,6 +53,12 @@ def header_lines(context: ReportedRun, ranks: int, step: int) -> Iterator[str]:
     if ranks > workers:
         idle = ranks - workers
         yield f"notice    {idle} of {ranks} ranks idle: there are {workers} workers"
+    if context.data.validation:
+        default = " (--many chooses by them)" if options.many else ""
+        yield (
+            f"held out  {options.validation:g} of the training rows, for validation"
+            f"{default}"
+        )
     if step:
         yield f"resume    after step {step:,} of {plan.steps * options.epochs:,}"
     yield ""
@@ -71,8 +77,18 @@ def footer_lines(
     yield ""
     yield (
         f"{split} {score} {format_number(summary['score'], '.4f')}; "
-        f"training loss {format_number(summary['loss'], '.4f')}"
+        f"training objective (loss + penalty) {format_number(summary['loss'], '.4f')}"
     )
+    if "validation_score" in summary:
+        yield (
+            f"validation {score} {format_number(summary['validation_score'], '.4f')}; "
+            f"objective {format_number(summary['validation_loss'], '.4f')}"
+        )
+    if summary["climbed"]:
+        yield (
+            "warning: the training objective rose from "
+            f"{format_number(summary['start_loss'], '.6g')}: the run diverged"
+        )
     yield (
         f"{summary['epochs']} epochs, {summary['steps']:,} steps in "
         f"{summary['seconds']:.2f} s: {summary['samples_per_second']:,.0f} rows/s "
@@ -101,8 +117,10 @@ def _sweep_lines(summary: Mapping[str, Any]) -> Iterator[str]:
             f"{key}={config[key]:g}" for key in SWEEP_KEYS if key in config
         )
         loss = format_number(config["loss"], ".4f")
-        score = format_number(config["score"], ".4f")
-        yield f"{values:<40} loss {loss} score {score}{' *' * (config is best)}"
+        key = "validation_score" if "validation_score" in config else "score"
+        score = f"{key.replace('_', ' ')} {format_number(config.get(key), '.4f')}"
+        result = "diverged" if config["diverged"] else f"objective {loss} {score}"
+        yield f"{values:<40} {result}{' *' * (config is best)}"
 
 
 def report(

@@ -166,11 +166,13 @@ class NullRunFolder(RunFolderProtocol):
 def read_epochs(folder: str | os.PathLike[str]) -> list[Record]:
     """Return the evaluations in a run's metrics.
 
+    That of the first weights, epoch 0, is left out where there are others.
     Raises OSError without metrics, and ValueError, KeyError or TypeError where a line
     is no record.
     """
     records = map(json.loads, _complete_lines(Path(folder) / "metrics.jsonl"))
-    return [record for record in records if record["event"] == "epoch"]
+    epochs = [record for record in records if record["event"] == "epoch"]
+    return [record for record in epochs if record["step"]] or epochs
 
 
 def read_last_epoch(folder: str | os.PathLike[str]) -> Record | None:

@@ -50,6 +50,7 @@ class RunContext:
     run_folder: RunFolder | NullRunFolder
     console: Console | NullConsole
     config_text: str
+    data_signature: str
 
     def record(self, event: str, step: int) -> dict[str, Any]:
         """Return the fields that every line of the metrics has."""
@@ -196,6 +197,8 @@ class CheckpointCallback:
             "seconds": context.clock.now(),
             "exchange": context.clock.exchange,
             "sent": context.clock.bytes_sent,
+            "data_signature": context.data_signature,
+            "target_deviation": math.sqrt(context.objective.loss_unit),
         } | {f"best_{key}": value for key, value in best._asdict().items()}
         folder = context.run_folder.folder
         assert folder is not None  # as on rank 0

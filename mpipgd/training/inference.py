@@ -46,14 +46,18 @@ class Model:
     weights: FloatArray
     scaling: Scaling | None
 
-    def write(self, path: Path, text: str) -> None:
-        """Write model.h5: named weights, scaling, the data's header, the options."""
+    def write(self, path: Path, text: str, data_signature: str = "") -> None:
+        """Write model.h5: named weights, scaling, the data's header, the options.
+
+        data_signature: of the data that it was trained on.
+        """
         with (
             atomic_replace(path, CheckpointError) as temporary,
             atomic_hdf5(temporary) as (file, _),
         ):
             self.header.write(file)
             file.attrs.update(format="mpipgd-model", config=text)
+            file.attrs["data_signature"] = data_signature
             file.attrs.update(dtype=self.header.dtype, sparse=self.header.sparse)
             for name, view in views(self.weights, self.objective.shapes).items():
                 file.create_dataset(f"weights/{name}", data=view)

@@ -14,7 +14,8 @@ import numpy as np
 from ..comm import mpi
 from ..config import toml
 from ..data.load import load
-from ..errors import MpipgdError, UsageError
+from ..data.validation import target_scaling
+from ..errors import DivergenceError, MpipgdError, UsageError
 from ..objectives import build_objective
 from ..plan.partition import build_plan
 from ..reporting import report, run_folder
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from ..comm.topology import Grid
     from ..config.options import TrainConfig
     from ..data.hdf5.source import Source
+    from ..plan.base import Plan
     from .watchdog import Watchdog
 
 
@@ -54,6 +56,15 @@ class Resume:
     def step(self) -> int:
         """The number of updates after which it was made."""
         return int(self.attributes["step"])
+
+    def step_of(self, plan: Plan) -> int:
+        """Return its step by this plan.
+
+        Older versions counted several steps for an iteration of L-BFGS.
+        """
+        if plan.steps == 1:
+            return int(self.attributes["epoch"])
+        return self.step
 
     @property
     def full_batch(self) -> bool:
@@ -74,7 +85,8 @@ class Resume:
 class Trainer:
     """A training run from its rows to its run folder; collective over the grid's ranks.
 
-    fuse_steps: take many steps in one compiled call where it is possible.
+    data_signature: of the files, goes into checkpoints and the model. fuse_steps: take
+    many steps in one compiled call where it is possible.
     """
 
     def __init__(
@@ -84,8 +96,10 @@ class Trainer:
         source: Source,
         watchdog: Watchdog,
         *,
+        data_signature: str = "",
         fuse_steps: bool = True,
     ) -> None:
+        self.data_signature = data_signature
         self.options, self.grid, self.watchdog = options, grid, watchdog
         self.header = source.header
         trace = None
@@ -97,7 +111,12 @@ class Trainer:
         self.compile_seconds = 0.0  # of compiling, or loading, kernels
         with mpi.raise_collectively(grid.comm):
             self.objective = build_objective(options, source.header)
-            self.plan = build_plan(options, source.rows["train"])
+            self.plan = build_plan(_plan_options(options, source), source.rows["train"])
+        if options.standardize_target and source.header.task == "regression":
+            centered = options.model != "linear" or options.intercept
+            scaling = target_scaling(grid, source, self.plan, centered=centered)
+            self.objective = self.objective.with_standardized_target(*scaling)
+        with mpi.raise_collectively(grid.comm):
             self.data = load(
                 grid, source, self.plan, self.objective, options, clock=self.clock
             )
@@ -156,7 +175,7 @@ class Trainer:
         components = self.components
         if resume and resume.full_batch and not components.stepper.full_batch:
             components = self._full_batch(components.store.consensus(0))
-        step = resume.step if resume else 0
+        step = resume.step_of(self.plan) if resume else 0
         context = self._open(components, resume)
         for line in report.header_lines(context, ranks, step):
             context.console.say(line)
@@ -168,6 +187,8 @@ class Trainer:
             return self._train(context, resume, ranks)
         except MpipgdError as error:
             ends = {"ranks": ranks, "exit": error.code, "reason": str(error)}
+            if isinstance(error, DivergenceError):
+                ends["state"] = "diverged"
             with contextlib.suppress(MpipgdError):  # a full disk must not hide `error`
                 context.run_folder.json("summary.json", ends)
             raise
@@ -206,6 +227,7 @@ class Trainer:
             run_folder=folder,
             console=console,
             config_text=text,
+            data_signature=self.data_signature,
         )
 
     def _restore(self, components: TrainingComponents, resume: Resume) -> None:
@@ -213,7 +235,7 @@ class Trainer:
         state = flatten(components.stepper.state)
         with mpi.raise_collectively(self.grid.comm):
             checkpoint.restore(resume.path, self.grid, components.store, state)
-        components.store.restore(resume.step)
+        components.store.restore(resume.step_of(self.plan))
         self.clock.resume(
             exchange=resume.attributes["exchange"],
             bytes_sent=resume.attributes["sent"],
@@ -223,11 +245,13 @@ class Trainer:
         self, context: RunContext, resume: Resume | None, ranks: int
     ) -> dict[str, Any]:
         """Run the loop with its callbacks; write the results; return the summary."""
-        step = resume.step if resume else 0
+        step = resume.step_of(self.plan) if resume else 0
         evaluator = Evaluator(context, best=resume.best if resume else None)
-        saved_step = resume.step if resume else -1
+        saved_step = step if resume else -1
         save = CheckpointCallback(context, evaluator, last_saved_step=saved_step)
         self.clock.start(seconds=resume.attributes["seconds"] if resume else 0.0)
+        if not resume:
+            evaluator.start()
         step, reason = self._loop(context, evaluator, save, step)
         if reason == SWITCH_TO_LBFGS:
             context = self._switch_to_lbfgs(context, step)
@@ -239,13 +263,35 @@ class Trainer:
             step, reason = self._loop(context, evaluator, save, step)
         record = evaluator.final_record(step)
         results = summary.summarize(
-            context, record, ranks, reason, self.compile_seconds
+            context,
+            record,
+            ranks,
+            reason,
+            self.compile_seconds,
+            start_loss=evaluator.best.start,
+            climbed=evaluator.climbed(record),
         )
         context.run_folder.metric(context.record("end", step))
+        if evaluator.climbed(record) and not self.options.allow_climb:
+            raise self._climbed(record["loss"], evaluator.best)
         if self.clock.trace is not None and self.options.trace:
             traces.write(self.clock.trace, self.grid.comm, self.options.trace)
         summary.write_results(context, results)
         return results
+
+    def _climbed(self, loss: float, best: Best) -> DivergenceError:
+        """Return the error of a run that ends above its start."""
+        folder, lr = self.options.run, self.options.lr
+        rate = "" if self.options.optimizer == "lbfgs" else f" at --lr {lr:g}"
+        kept = ""
+        if best.loss < best.start:
+            kept = f"; the best checkpoint, after step {best.step:,}, is kept"
+        return DivergenceError(
+            f"diverged: the training loss rose from {best.start:.6g} to {loss:.6g}"
+            f"{rate}: try a smaller --lr, or --resume {folder} --allow-climb to take "
+            f"the model as it is{kept}",
+            agreed=True,
+        )
 
     def _loop(
         self,
@@ -280,6 +326,13 @@ class Trainer:
             weights = context.components.store.consensus(step).copy()
             components = self._full_batch(weights)
         return dataclasses.replace(context, components=components)
+
+
+def _plan_options(options: TrainConfig, source: Source) -> TrainConfig:
+    """Return the options of the plan: an iteration of L-BFGS is a step of all rows."""
+    if options.optimizer != "lbfgs":
+        return options
+    return dataclasses.replace(options, batch_size=max(1, source.rows["train"]))
 
 
 def expect_folder(path: str) -> None:

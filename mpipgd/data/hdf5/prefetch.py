@@ -140,7 +140,7 @@ class PrefetchReader:
 
     def empty_mapped_rows(self) -> MappedRows | None:
         """Return `MappedRows` without a row; None if the objective takes none."""
-        if not self.objective.supports_mapped_rows:
+        if not (self.objective.supports_mapped_rows and self.source.contiguous):
             return None
         segment = Segment(np.frombuffer(b"", np.uint8), np.empty((0, 2), np.int64))
         return MappedRows([segment], self._kernel_scaling())
@@ -159,6 +159,8 @@ class PrefetchReader:
         buffer.release()
         if self.source.header.sparse:
             return self._read_sparse(split, ranges)
+        if not self.source.contiguous:
+            return self._read_dense(split, ranges, buffer)
         pieces = [
             piece for lo, hi in ranges for piece in self.source.overlaps(split, lo, hi)
         ]
@@ -186,6 +188,22 @@ class PrefetchReader:
             stack(blocks, header.n_features, header.dtype), self.objective
         )
         return X, self.objective.targets(np.concatenate(targets))
+
+    def _read_dense(
+        self, split: str, ranges: Sequence[RowRange], buffer: ReadBuffer
+    ) -> tuple[FloatArray, Array]:
+        """Read the rows by the source, which picks them out of the files' rows."""
+        position, targets = 0, []
+        for lo, hi in ranges:
+            X = buffer.X[position : position + hi - lo]
+            finite = split not in self._verified_splits
+            targets.append(self.source.read(split, lo, hi, out=X, finite=finite)[1])
+            if self.scaling:
+                standardize(X, *self.scaling)
+            position += hi - lo
+        no_rows = np.empty(0, self.source.header.y_dtype)
+        y = self.objective.targets(np.concatenate([no_rows, *targets]))
+        return buffer.X[:position], y
 
     def _map_rows(
         self, split: str, pieces: Sequence[FileRange], buffer: ReadBuffer

@@ -116,8 +116,11 @@ def _with_all_classes(headers: Sequence[Header]) -> list[Header]:
 class Source:
     """The rows of all files under one numbering: 0 … rows["train"]-1, and "test".
 
-    One file is open at a time. Not for several threads at once.
+    One file is open at a time. Not for several threads at once. `contiguous`: a range
+    of rows is one of the rows of the files, which `overlaps` gives.
     """
+
+    contiguous = True
 
     def __init__(
         self,
@@ -173,6 +176,15 @@ class Source:
             return stack(blocks, width, dtype), y
         assert out is not None
         return out[:, :width], y
+
+    def read_targets(self, split: str, lo: int, hi: int) -> Array:
+        """Return y of the rows lo … hi-1 of a split, as `read` does; DataError."""
+        y = np.empty(hi - lo, self.header.y_dtype)
+        for file, a, b, position in self.overlaps(split, lo, hi):
+            shard, rows = self.open(file), slice(position, position + b - a)
+            y[rows] = self.targets(shard, split, a, b)
+            validate.verify_finite(y[rows], a, f"{shard.path}: {self.names[split].y}")
+        return y
 
     def class_counts(self, split: str, ranges: Iterable[RowRange]) -> IntArray:
         """Return (C,) how many rows are of each class in some ranges of a split."""

@@ -13,6 +13,7 @@ from ...comm.topology import Grid
 from ...config.options import TrainConfig
 from ...data.hdf5.source import Source, open_data
 from ...data.load import load
+from ...data.validation import hold_out, target_scaling
 from ...objectives import build_objective
 from ...plan.partition import build_plan
 from ...reporting.timing import Clock
@@ -46,6 +47,7 @@ def solve_reference(options: TrainConfig, *, comm: Comm) -> Reference:
     source = open_data(
         comm, options.data, x=options.x, y=options.y, share=options.rows_share
     )
+    source = hold_out(comm, source, options)
     workers = min(comm.size, source.rows["train"])
     options = dataclasses.replace(
         options, dtype="float64", split="disjoint", workers=workers
@@ -61,6 +63,11 @@ def _solve(grid: Grid, source: Source, options: TrainConfig) -> Reference:
     with mpi.raise_collectively(grid.comm):
         objective = build_objective(options, source.header)
         plan = build_plan(options, source.rows["train"])
+    if options.standardize_target and source.header.task == "regression":
+        centered = options.model != "linear" or options.intercept
+        scaling = target_scaling(grid, source, plan, centered=centered)
+        objective = objective.with_standardized_target(*scaling)
+    with mpi.raise_collectively(grid.comm):
         data = load(grid, source, plan, objective, options, clock=Clock())
     w = objective.init(np.random.default_rng([options.seed, 0]))
     with (
@@ -70,7 +77,8 @@ def _solve(grid: Grid, source: Source, options: TrainConfig) -> Reference:
         ) as allreduce,
     ):
         function = full_objective(objective, data.train, plan.rows, allreduce)
-        start = function(w)[0]
+        unit = objective.loss_unit
+        start = function(w)[0] * unit
         if options.model != "linear" or not objective.smooth:  # or not convex
             return Reference(start)
         solver = Lbfgs(function, w.size)
@@ -78,4 +86,5 @@ def _solve(grid: Grid, source: Source, options: TrainConfig) -> Reference:
         while not solver.converged and solver.iterations < MAX_ITERATIONS:
             solver.iterate(w)
         norm = float(np.abs(state["gradient"]).max())
-        return Reference(start, float(state["value"]), solver.iterations, norm)
+        value = float(state["value"]) * unit
+        return Reference(start, value, solver.iterations, norm)
