@@ -71,9 +71,10 @@ class Resume:
         """Whether L-BFGS had taken over; "finishing" is the name in checkpoints."""
         return bool(self.attributes.get("finishing"))
 
-    @property
-    def best(self) -> Best:
-        """The best of the run so far."""
+    def best_with(self, data_signature: str) -> Best:
+        """Return the best of the run so far; nothing where the data has changed."""
+        if self.attributes.get("data_signature", data_signature) != data_signature:
+            return Best()
         fields = {
             field: self.attributes[f"best_{field}"]
             for field in Best._fields
@@ -246,7 +247,8 @@ class Trainer:
     ) -> dict[str, Any]:
         """Run the loop with its callbacks; write the results; return the summary."""
         step = resume.step_of(self.plan) if resume else 0
-        evaluator = Evaluator(context, best=resume.best if resume else None)
+        best = resume.best_with(self.data_signature) if resume else None
+        evaluator = Evaluator(context, best=best)
         saved_step = step if resume else -1
         save = CheckpointCallback(context, evaluator, last_saved_step=saved_step)
         self.clock.start(seconds=resume.attributes["seconds"] if resume else 0.0)
