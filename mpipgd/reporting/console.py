@@ -57,7 +57,8 @@ class Console(ConsoleProtocol):
         self.rows += 1
         self.say(
             f"{record['epoch']:>6} {record['loss']:>11.5g}{_validation(record)} "
-            f"{format_number(record['test_loss'], '.5g'):>11} {record['score']:>8.4f} "
+            f"{format_number(record['test_loss'], '.5g'):>11} "
+            f"{_score(record['score'])} "
             f"{record['lr']:>9.3g} {record['seconds']:>8.2f} "
             f"{record['samples'] / max(record['seconds'], 1e-9):>11,.0f}"
         )
@@ -70,11 +71,16 @@ class Console(ConsoleProtocol):
             print(_ERASE_LINE, end="", file=self.stream, flush=True)
 
 
+def _score(score: float) -> str:
+    """Return a score with four decimals; a large one, of a bad model, in short."""
+    return f"{score:>8.4f}" if abs(score) < 100 else f"{score:>8.2g}"
+
+
 def _validation(record: Record) -> str:
     """Return the columns of the validation rows, if there are any."""
     if "validation_loss" not in record:
         return ""
-    return f" {record['validation_loss']:>11.5g} {record['validation_score']:>8.4f}"
+    return f" {record['validation_loss']:>11.5g} {_score(record['validation_score'])}"
 
 
 class NullConsole(ConsoleProtocol):

@@ -90,7 +90,7 @@ def footer_lines(
             f"{format_number(summary['start_loss'], '.6g')}: the run diverged"
         )
     yield (
-        f"{summary['epochs']} epochs, {summary['steps']:,} steps in "
+        f"{summary['epochs']} epochs, {_steps(context, summary)} in "
         f"{summary['seconds']:.2f} s: {summary['samples_per_second']:,.0f} rows/s "
         f"({shares})"
     )
@@ -106,6 +106,16 @@ def footer_lines(
     yield f"weights {summary['weights_sha256'][:16]}…, in {folder}/model.h5"
     look = f"{folder}/loss.png" if picture else f"{folder}/metrics.jsonl"
     yield f"look at {look}; try: mpipgd evaluate {folder} DATA"
+
+
+def _steps(context: ReportedRun, summary: Mapping[str, Any]) -> str:
+    """Return how many steps, and iterations of L-BFGS, a run has taken."""
+    iterations = summary.get("iterations")
+    if iterations is None:
+        return f"{summary['steps']:,} steps"
+    taken = f"{iterations:,} iterations of L-BFGS"
+    steps = summary["steps"] - iterations * context.plan.steps
+    return f"{steps:,} steps, {taken}" if steps else taken
 
 
 def _sweep_lines(summary: Mapping[str, Any]) -> Iterator[str]:

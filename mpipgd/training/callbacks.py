@@ -38,7 +38,10 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What callbacks may read. Only rank 0 has a real run folder and console."""
+    """What callbacks may read. Only rank 0 has a real run folder and console.
+
+    lbfgs_from: the step from which on L-BFGS trains, or None.
+    """
 
     options: TrainConfig
     grid: Grid
@@ -51,10 +54,17 @@ class RunContext:
     console: Console | NullConsole
     config_text: str
     data_signature: str
+    lbfgs_from: int | None = None
 
     def record(self, event: str, step: int) -> dict[str, Any]:
-        """Return the fields that every line of the metrics has."""
-        return {
+        """Return the fields that every line of the metrics has.
+
+        Where L-BFGS has taken over, "iterations" counts its own.
+        """
+        iterations = {}
+        if self.lbfgs_from is not None:
+            iterations["iterations"] = (step - self.lbfgs_from) // self.plan.steps
+        return iterations | {
             "event": event,
             "epoch": step // self.plan.steps,
             "step": step,
@@ -193,6 +203,7 @@ class CheckpointCallback:
             "config": context.config_text,
             # whether L-BFGS has taken over: the name in checkpoints
             "finishing": int(context.components.stepper.full_batch),
+            "lbfgs_from": -1 if context.lbfgs_from is None else context.lbfgs_from,
             "metrics_bytes": context.run_folder.length(),
             "seconds": context.clock.now(),
             "exchange": context.clock.exchange,

@@ -71,6 +71,12 @@ class Resume:
         """Whether L-BFGS had taken over; "finishing" is the name in checkpoints."""
         return bool(self.attributes.get("finishing"))
 
+    @property
+    def lbfgs_from(self) -> int | None:
+        """The step from which on L-BFGS trained; None if it did not, or is unknown."""
+        step = int(self.attributes.get("lbfgs_from", -1))
+        return None if step < 0 else step
+
     def best_with(self, data_signature: str) -> Best:
         """Return the best of the run so far; nothing where the data has changed."""
         if self.attributes.get("data_signature", data_signature) != data_signature:
@@ -204,6 +210,9 @@ class Trainer:
         options, comm = self.options, self.grid.comm
         text = toml.to_text(summary.with_absolute_paths(options))
         length = resume.attributes["metrics_bytes"] if resume else 0
+        lbfgs_from = resume.lbfgs_from if resume else None
+        if options.optimizer == "lbfgs":
+            lbfgs_from = 0
         hosts = comm.allgather(mpi.host())
         with mpi.raise_collectively(comm):
             open_folder = mpi.root_else(
@@ -229,6 +238,7 @@ class Trainer:
             console=console,
             config_text=text,
             data_signature=self.data_signature,
+            lbfgs_from=lbfgs_from,
         )
 
     def _restore(self, components: TrainingComponents, resume: Resume) -> None:
@@ -327,7 +337,7 @@ class Trainer:
         with self.clock.paused("compile"):
             weights = context.components.store.consensus(step).copy()
             components = self._full_batch(weights)
-        return dataclasses.replace(context, components=components)
+        return dataclasses.replace(context, components=components, lbfgs_from=step)
 
 
 def _plan_options(options: TrainConfig, source: Source) -> TrainConfig:

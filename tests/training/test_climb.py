@@ -90,8 +90,23 @@ def test_an_iteration_of_lbfgs_is_a_step(tmp_path, mpipgd):
     run = tmp_path / "run"
     words = ["diabetes", "--workers", "3", "--optimizer", "lbfgs", "--epochs", "9"]
     code, out, _ = mpipgd(*words, "--run", run)
-    assert code == 0 and "9 epochs, 9 steps" in out
-    assert summary(run)["steps"] == summary(run)["epochs"] == 9
+    assert code == 0 and "9 epochs, 9 iterations of L-BFGS" in out
+    for key in ("steps", "epochs", "iterations"):
+        assert summary(run)[key] == 9
+
+
+def test_iterations_after_sgd_are_told_from_its_steps(tmp_path, mpipgd):
+    run, cut = tmp_path / "run", tmp_path / "cut"
+    words = ["diabetes", "--workers", "3", "--then", "lbfgs", "--lr", "0.02"]
+    code, out, _ = mpipgd(*words, "--epochs", "20", "--run", run)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    switch = next(line for line in lines if line["event"] == "switch")
+    iterations = summary(run)["epochs"] - switch["epoch"]
+    assert code == 0 and summary(run)["iterations"] == iterations > 0
+    assert f"{switch['step']} steps, {iterations} iterations of L-BFGS" in out
+    assert mpipgd(*words, "--epochs", "15", "--quiet", "--run", cut)[0] == 0
+    assert mpipgd("--resume", cut, "--epochs", "20", "--quiet")[0] == 0
+    assert summary(cut)["iterations"] == iterations
 
 
 def test_the_penalty_is_told_from_the_loss(tmp_path, mpipgd):

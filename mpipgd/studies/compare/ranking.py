@@ -96,7 +96,7 @@ class Comparison:
     def _judged(self, run: Run) -> Run:
         loss, status = run["loss"], run["status"]
         if status == "ok" and loss > self.best.start:
-            status = "climbed"
+            status = "diverged"
         reached: Iterator[Record] = filter(self.reached, run["records"])
         first = next(reached, {})
         return (
