@@ -229,3 +229,13 @@ def test_the_command_compares_and_exits_4_where_all_diverge(shared_tmp, agree, m
     bad = ["--strategies", "sync", "--lr", "1e300", "--model", "mlp"]
     code, text, err = mpipgd(*common, *bad, "--out", out / "b")
     agree(code == 4 and ("diverged" in text) == (world.rank == 0))
+
+
+def test_a_setting_that_climbs_has_diverged(tmp_path):
+    common = {"data": "diabetes", "epochs": 2, "workers": 3, "lr": 0.05}
+    chosen = settings.parse("sync,sync:lr=1.5", [], common)
+    out = str(tmp_path / "out")
+    rows = compare(chosen, out=out, comm=mpi.comm_self(), say=quiet)
+    assert [row["status"] for row in rows] == ["ok", "diverged"]
+    records = (tmp_path / "out").glob("runs/*/metrics.jsonl")
+    assert all("NaN" not in path.read_text() for path in records)
