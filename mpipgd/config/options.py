@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import UsageError
-from .option import check_value, option, parse_bytes
+from .option import check_value, option, parse_bytes, parse_class_weight
 
 
 def _in_group(group: str) -> Callable[..., Any]:
@@ -43,6 +43,14 @@ class TrainConfig:
         "path of the features in an HDF5 file of another format",
     )
     y: str | None = _data(None, "path of the targets in an HDF5 file of another format")
+    weight: str | None = _data(
+        None, "path of the row weights in an HDF5 file of another format"
+    )
+    class_weight: str | None = _data(
+        None,
+        "multiply the rows' weights by one of their class: balanced, or as "
+        "LABEL=2,OTHER=0.5",
+    )
     memory_limit: str | None = _data(
         None,
         "memory for the rows on a node, as 2GB: what does not fit is read again and "
@@ -248,6 +256,8 @@ class TrainConfig:
             check_value(field, getattr(self, field.name))
         if self.memory_limit is not None:
             parse_bytes(self.memory_limit)
+        if self.class_weight is not None:
+            parse_class_weight(self.class_weight)
         takes_sync_steps = self.strategy == "sync" and self.optimizer != "lbfgs"
         if self.average_from is not None and not takes_sync_steps:
             raise UsageError(

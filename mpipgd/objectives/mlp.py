@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..data.matrix import Csr, MappedRows, n_rows, slice_rows
+from ..data.weighted import Targets, split_weights
 from ..errors import UsageError
 from .base import NumpyObjective
-from .linear import penalty
+from .linear import penalty, weighted, weighted_count
 from .losses import LOSSES, class_indices, probabilities
 from .weights import size, views
 
@@ -79,6 +80,8 @@ class MLP(NumpyObjective):
     as scikit-learn's (Glorot & Bengio 2010, uniform), or as N(0, sw²) with biases
     N(0, sb²) where `init_std` is (sw, sb).
     """
+
+    supports_row_weights = True
 
     def __init__(
         self,
@@ -154,7 +157,7 @@ class MLP(NumpyObjective):
         self,
         w: FloatArray,
         X: Matrix | MappedRows,
-        y: Array,
+        y: Targets,
         rows: IntArray | None,
         out: FloatArray,
         on_layer_ready: LayerCallback | None = None,
@@ -194,16 +197,19 @@ class MLP(NumpyObjective):
                 h.append(z)
         return z
 
-    def _residual(self, z: FloatArray, y: Array) -> tuple[float, FloatArray]:
+    def _residual(self, z: FloatArray, y: Targets) -> tuple[float, FloatArray]:
         """Return the loss sum and its derivative in z (n, n_outputs); z may be it."""
+        y, u = split_weights(y)
         if self.loss == "softmax":
             loss = LOSSES["softmax"]
-            return float(loss.value(z, y).sum(dtype=np.float64)), loss.slope(z, y)
+            total = weighted(loss.value(z, y), u).sum(dtype=np.float64)
+            return float(total), weighted(loss.slope(z, y), u)
         if self.n_outputs == 1:
             z[:, 0] -= y
         else:
             z[np.arange(y.size), y] -= 1
-        return 0.5 * float(np.square(z).sum(dtype=np.float64)), z
+        total = 0.5 * float(weighted(np.square(z), u).sum(dtype=np.float64))
+        return total, weighted(z, u)
 
     def _gather(self, X: Matrix | MappedRows, rows: IntArray | None) -> FloatArray:
         """Return X[rows] in `dtype`, in a buffer that the next call overwrites."""
@@ -225,19 +231,22 @@ class MLP(NumpyObjective):
             buffer = self._buffers[name] = np.empty((n, m), dtype=self.dtype)
         return buffer[:n]
 
-    def evaluate(self, w: FloatArray, X: Matrix, y: Array) -> FloatArray:
+    def evaluate(self, w: FloatArray, X: Matrix, y: Targets) -> FloatArray:
         """Return [loss sum, rows predicted right] over all rows, float64.
 
-        For regression the second is Σ (p - y)².
+        For regression the second is Σ (p - y)². A row counts by its weight.
         """
         totals = np.zeros(2)
         for lo in range(0, len(y), BLOCK_ROWS):
             hi = min(lo + BLOCK_ROWS, len(y))
-            z, block_y = self._raw_output(w, slice_rows(X, lo, hi)), y[lo:hi]
-            score = float(np.count_nonzero(z.argmax(axis=1) == block_y))
+            z, block = self._raw_output(w, slice_rows(X, lo, hi)), y[lo:hi]
+            block_y, u = split_weights(block)
             if self.n_outputs == 1:
-                score = float(np.square(z[:, 0] - block_y).sum(dtype=np.float64))
-            totals += np.array([self._residual(z, block_y)[0], score])
+                squares = weighted(np.square(z[:, 0] - block_y), u)
+                score = float(squares.sum(dtype=np.float64))
+            else:
+                score = weighted_count(z.argmax(axis=1) == block_y, u)
+            totals += np.array([self._residual(z, block)[0], score])
         return totals
 
     def output(self, w: FloatArray, X: Matrix) -> FloatArray:

@@ -11,6 +11,7 @@ import numpy as np
 from ..comm.reduction_tree import tree_allreduce_objects
 from ..data.matrix import slice_rows
 from ..data.standardize import merge, merge_all, moments
+from ..data.weighted import split_weights
 from ..errors import UsageError, check_finite
 from ..objectives.sweep import LinearSweep
 from ..reporting.timing import min_mean_max
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..comm.topology import Grid
     from ..data.base import Split
     from ..data.matrix import Matrix
+    from ..data.weighted import Targets
     from ..objectives.base import Objective
     from ..transforms.base import State
     from .callbacks import RunContext
@@ -195,7 +197,7 @@ def evaluate(
     """Evaluate the model over a split of the data; collective."""
 
     def of_worker(
-        blocks: Iterable[tuple[Matrix, FloatArray]],
+        blocks: Iterable[tuple[Matrix, Targets]],
     ) -> tuple[int, Any]:
         n: int = 0
         sums: Any = 0.0
@@ -239,7 +241,10 @@ def select_best(
 def _total_sum_of_squares(grid: Grid, rows: Split) -> float:
     """Return Σ(y-ȳ)² over the rows of all workers; collective."""
     local = [
-        merge_all(moments(y[:, None]) for _, y in rows.blocks(i))
+        merge_all(
+            moments(y[:, None], u)
+            for y, u in (split_weights(targets) for _, targets in rows.blocks(i))
+        )
         for i in range(grid.n_local_workers)
     ]
     squares = tree_allreduce_objects(grid, local, merge).squares

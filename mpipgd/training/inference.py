@@ -19,6 +19,7 @@ from ..data.hdf5.header import SPLITS, TEXT, Header, read_header
 from ..data.hdf5.source import Source, open_data
 from ..data.load import read_rows
 from ..data.standardize import Scaling, standardize
+from ..data.weighted import join_weights
 from ..errors import CheckpointError, DataError, UsageError
 from ..objectives import build_objective
 from ..objectives.weights import views
@@ -133,7 +134,8 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Return {split: {rows, loss, score}} of a run's model on raw data; collective.
 
-    The loss is the mean over the rows, without penalty; the score R² or accuracy.
+    The loss is the mean over the rows, without penalty; the score R² or accuracy. Rows
+    count by their weights, but for `rows`.
     """
     model, source = open_model_and_data(folder, data, comm=comm, x=x, y=y)
     classes, expected = source.header.classes, model.header.classes
@@ -146,20 +148,24 @@ def evaluate(
 
 
 def _evaluate(model: Model, source: Source, split: str, comm: Comm) -> dict[str, float]:
-    sums = np.zeros(5)  # rows, loss, hits, Σ y, Σ y²
+    sums = np.zeros(6)  # rows, and weighted: rows, loss, hits, Σ y, Σ y²
     shift = source.read(split, 0, 1)[1][0]  # against cancellation in Σ y²
     for _, lo, hi in blocks(comm, source, split):
         with mpi.raise_collectively(comm):
             X, y = model.read_rows(source, split, lo, hi)
-            targets = model.objective.targets(y)
+            u = source.read_weights(split, lo, hi)
+            targets = join_weights(model.objective.targets(y), u)
         loss, hits = model.objective.evaluate(model.weights, X, targets)
+        if u is None:
+            u = np.ones(hi - lo)
         centered = y - shift
-        sums += hi - lo, loss, hits, centered.sum(), np.square(centered).sum()
-    n, loss, hits, total, squares = np.sum(comm.allgather(sums), axis=0)
+        squares = u @ np.square(centered)
+        sums += hi - lo, u.sum(), loss, hits, u @ centered, squares
+    rows, n, loss, hits, total, squares = np.sum(comm.allgather(sums), axis=0)
     score = hits / n
     if model.header.task == "regression":
         score = 1 - hits / (squares - total**2 / n)
-    return {"rows": int(n), "loss": loss / n, "score": score}
+    return {"rows": int(rows), "loss": loss / n, "score": score}
 
 
 def predict(

@@ -46,6 +46,7 @@ def audit(
         for number, (split, lo, hi) in enumerate(_blocks(source)):
             if number % comm.size == comm.rank:
                 source.read(split, lo, hi)
+                source.read_weights(split, lo, hi)
     source.close()
 
 

@@ -24,7 +24,8 @@ class Header:
 
     `classes` holds the labels in the order of the class numbers 0 … C-1 in y; it is
     None for regression. `dtype` is that of X; y is float64 or, for classes, int64.
-    `target` is the name of the target column, `source` says where the rows are from.
+    `target` is the name of the target column, `weight` that of the row weights, None
+    without weights; `source` says where the rows are from.
     """
 
     task: str
@@ -34,6 +35,7 @@ class Header:
     classes: tuple[Any, ...] | None = None
     feature_names: tuple[str, ...] | None = None
     target: str | None = None
+    weight: str | None = None
     source: str = ""
 
     @property
@@ -54,7 +56,8 @@ class Header:
             "task": self.task,
         }
         attributes |= {"n_features": self.n_features, "source": self.source}
-        attributes |= {"target": self.target, "feature_names": self.feature_names}
+        attributes |= {"target": self.target, "weight": self.weight}
+        attributes |= {"feature_names": self.feature_names}
         attributes["classes"] = self.classes
         for name, value in attributes.items():
             if value is not None:
@@ -83,6 +86,7 @@ def read_header(
         classes=classes,
         feature_names=names,
         target=attribute(root, "target", path, default=None),
+        weight=attribute(root, "weight", path, default=None),
         source=attribute(root, "source", path, default=""),
     )
     verify_header(header, path)

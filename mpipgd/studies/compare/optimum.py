@@ -44,7 +44,12 @@ def solve_reference(options: TrainConfig, *, comm: Comm) -> Reference:
     of value and gradient, so that all take the same steps.
     """
     source = open_data(
-        comm, options.data, x=options.x, y=options.y, share=options.rows_share
+        comm,
+        options.data,
+        x=options.x,
+        y=options.y,
+        weight=options.weight,
+        share=options.rows_share,
     )
     workers = min(comm.size, source.rows["train"])
     options = dataclasses.replace(
