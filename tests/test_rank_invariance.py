@@ -1,7 +1,9 @@
 """The law: weights are a function of the workers, never of the ranks."""
 
 import os
+import shutil
 
+import h5py
 import numpy as np
 import pytest
 
@@ -78,6 +80,44 @@ def digits(tmp_path_factory):
 def _made(path):
     make_bundled("digits", path)
     return path
+
+
+WEIGHTED = [
+    {"class_weight": "balanced"},
+    {"class_weight": "0=2.5,1=0", "strategy": "average", "n_sync": 4, "workers": 5},
+    {"optimizer": "adam", "lr": 0.01, "workers": 13, "standardize": False},
+    {"optimizer": "lbfgs", "epochs": 5, "class_weight": "balanced"},
+    {"split": "sample", "workers": 6, "strategy": "gossip"},
+    {"memory_limit": "100KB", "batch_size": 64},
+    {"memory_limit": "100KB", "batch_size": 10**6, "class_weight": "balanced"},
+    {"model": "mlp", "hidden": (16,), "class_weight": "balanced"},
+]
+
+
+@pytest.fixture(scope="module")
+def weighted_digits(digits, tmp_path_factory):
+    """The digits with row weights, on rank 0; its path on all ranks."""
+    path = str(tmp_path_factory.mktemp("weighted") / "digits.h5")
+    return mpi.on_root(mpi.world(), _weighted, digits, path)
+
+
+def _weighted(digits, path):
+    shutil.copy(digits, path)
+    with h5py.File(path, "a") as file:
+        file.attrs["weight"] = "w"
+        for split in ("train", "test"):
+            rng = np.random.default_rng(4)
+            file[f"{split}/weight"] = rng.exponential(size=len(file[f"{split}/y"]))
+    return path
+
+
+@pytest.mark.parametrize("variant", WEIGHTED, ids=name)
+def test_weighted_rows_give_the_weights_of_one_rank(
+    weighted_digits, shared_tmp, variant
+):
+    found, alone = same_as_serial(weighted_digits, shared_tmp, variant)
+    note(f"weighted-{name(variant)}", alone)
+    assert found == alone
 
 
 def sha(data, folder, variant, comm):

@@ -153,10 +153,10 @@ def _load_in_memory(
 ) -> Dataset:
     """Read the needed rows into memory of this rank."""
     splits = _read_splits(grid, source, objective, needed)
+    weightings = _weightings_in_memory(grid, source, splits, options)
     scaling = _verify_and_standardize(
         grid, source, objective, splits, options.standardize
     )
-    weightings = _weightings_in_memory(grid, source, splits, options)
     return _dataset(source, objective, splits, scaling, weightings)
 
 
@@ -180,10 +180,10 @@ def _load_shared_per_node(
         splits = {"train": SplitRows(X, y, 0, needed["train"].shares)}
         unshared = {name: rows for name, rows in needed.items() if name != "train"}
         splits |= _read_splits(grid, source, objective, unshared)
+        weightings = _weightings_in_memory(grid, source, splits, options)
         scaling = _verify_and_standardize(
             grid, source, objective, splits, options.standardize, train_rows=own_rows
         )
-        weightings = _weightings_in_memory(grid, source, splits, options)
         dataset = _dataset(source, objective, splits, scaling, weightings, free=free)
     except MpipgdError as error:
         if error.agreed:
@@ -334,6 +334,7 @@ def _open_streamed(
             for name, rows in needed.items()
         }
 
+    weightings = _weightings_on_disk(grid, source, needed, options)
     scaling, standardized = None, options.standardize and not header.sparse
     with mpi.raise_collectively(grid.comm):
         moments = []
@@ -355,7 +356,6 @@ def _open_streamed(
         mean, deviation = scaling_of(grid, moments, objective.dtype)
         dtype = objective.dtype
         scaling = Scaling(mean.astype(dtype), deviation.astype(dtype))
-    weightings = _weightings_on_disk(grid, source, needed, options)
     verified = {"train"} if standardized else set[str]()
     reader = reader.prepared(scaling, weightings, verified_splits=verified)
     splits = streamed(reader)
