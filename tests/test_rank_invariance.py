@@ -53,6 +53,8 @@ VARIANTS += [
     {**LARGE, "optimizer": "adam", "lr": 0.01, "alpha": (0.01,), "workers": 5},
     {**LARGE, "optimizer": "nesterov", "clip_weights": 0.3, "dtype": "float64"},
     {**LARGE, "clip_norm": 1.0},
+    {**LARGE, "optimizer": "adamw", "weight_decay": 0.1, "lr": 0.01, "workers": 5},
+    {"optimizer": "adamw", "lr": 0.01, "strategy": "gossip"},
     {**LARGE, "strategy": "average"},
     {"optimizer": "lbfgs", "epochs": 6},
     {"then": "lbfgs", "epochs": 9, "kernels": "numba"},

@@ -107,13 +107,28 @@ class TrainConfig:
     optimizer: str = _descent(
         "sgd",
         "what makes an update of a gradient",
-        choices=("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "lbfgs"),
+        choices=(
+            "sgd",
+            "momentum",
+            "nesterov",
+            "adagrad",
+            "rmsprop",
+            "adam",
+            "adamw",
+            "lbfgs",
+        ),
     )
     then: str | None = _descent(
         None,
         "go on with it over all rows when an epoch brings less than 5 %, or --tol "
         "(Agarwal et al. 2011)",
         choices=("lbfgs",),
+    )
+    weight_decay: float | None = _descent(
+        None,
+        "of weights, not of intercepts, at every step, besides the penalty's in the "
+        "gradient (adamw; default: 0.01)",
+        low=0,
     )
     lr: float = _descent(0.1, "learning rate", low=0)
     momentum: float = _descent(0.9, "of momentum and nesterov", low=0, high=1)
@@ -263,6 +278,10 @@ class TrainConfig:
             raise UsageError(
                 "--average-from takes --strategy sync, and an --optimizer that takes "
                 f"steps; found {self.strategy}, {self.optimizer}"
+            )
+        if self.weight_decay is not None and self.optimizer != "adamw":
+            raise UsageError(
+                f"--weight-decay takes --optimizer adamw, found {self.optimizer}"
             )
         interval = self.checkpoint_every.removesuffix("s")
         if not interval.isdecimal() or int(interval) < 1:

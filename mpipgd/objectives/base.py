@@ -82,6 +82,10 @@ class Objective(Protocol):
         """The l1 strength of each weight (size,), or None for no l1 penalty."""
 
     @property
+    def penalised(self) -> FloatArray | None:
+        """1 for each weight that penalties are for, 0 for others (size,); None: all."""
+
+    @property
     def compiled(self) -> bool:
         """Whether it runs numba kernels and is a `CompiledObjective`."""
 
@@ -187,6 +191,7 @@ class NumpyObjective:
     intercept = False
     l2_weights: FloatArray | None = None
     l1_weights: FloatArray | None = None
+    penalised: FloatArray | None = None
     layer_offsets: tuple[int, ...] = ()
     supports_row_weights = False
     supports_mapped_rows = False

@@ -79,6 +79,11 @@ class Linear:
         """The l1 strength of each weight (size,), or None."""
         return self._strengths(self.l1)
 
+    @cached_property
+    def penalised(self) -> FloatArray | None:
+        """1 for each weight that penalties are for, 0 for intercepts (size,)."""
+        return self._strengths(1.0)
+
     def _strengths(self, strength: float) -> FloatArray | None:
         if strength == 0:
             return None

@@ -109,6 +109,7 @@ class MLP(NumpyObjective):
         ends = np.cumsum([n * m + m for n, m in pairwise(self.widths)]).tolist()
         self.layer_offsets = tuple(reversed([0, *ends[:-1]]))
         self.l2_weights = self._strengths(alpha)
+        self.penalised = self._strengths((1.0,))
         self._activation = ACTIVATIONS[activation]
         self._buffers: dict[Any, FloatArray] = {}
 

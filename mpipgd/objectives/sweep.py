@@ -92,6 +92,11 @@ class LinearSweep:
         """The l1 strength of each weight (size,), or None."""
         return self._interleave([model.l1_weights for model in self.models])
 
+    @cached_property
+    def penalised(self) -> FloatArray | None:
+        """1 for each weight that penalties are for, 0 for intercepts (size,)."""
+        return self._interleave([model.penalised for model in self.models])
+
     def _interleave(self, columns: list[FloatArray | None]) -> FloatArray | None:
         """Return the columns of a matrix (width, K), of which None is zeros, flat."""
         if all(column is None for column in columns):

@@ -288,9 +288,24 @@ def build_optimizer(
             momentum=options.momentum,
             l1_weights=sliced(objective.l1_weights),
             lr_factors=sliced(objective.lr_factors(options.lr)),
+            weight_decay=sliced(_weight_decay(options, objective)),
         ),
         clip_weights(options.clip_weights or None),
     )
+
+
+def _weight_decay(options: TrainConfig, objective: Objective) -> FloatArray | None:
+    """Return the strength of adamw's decay for each weight (size,); None for others.
+
+    Weights that have no penalty, as intercepts, do not decay.
+    """
+    if options.optimizer != "adamw":
+        return None
+    strength = options.weight_decay
+    strengths = np.full(objective.size, 0.01 if strength is None else strength)
+    if objective.penalised is not None:
+        strengths *= objective.penalised
+    return strengths.astype(objective.dtype)
 
 
 def is_plain_sgd(options: TrainConfig) -> bool:
