@@ -10,6 +10,8 @@ import pytest
 from mpipgd import Grid, train
 from mpipgd.comm import mpi
 from mpipgd.data.create.make import make, make_bundled
+from mpipgd.data.hdf5.header import Header
+from mpipgd.data.hdf5.source import create
 
 from .support import options
 
@@ -120,6 +122,35 @@ def test_weighted_rows_give_the_weights_of_one_rank(
     found, alone = same_as_serial(weighted_digits, shared_tmp, variant)
     note(f"weighted-{name(variant)}", alone)
     assert found == alone
+
+
+SEVERAL = [
+    {},
+    {"strategy": "average", "n_sync": 4, "workers": 5, "loss": "huber"},
+    {"model": "mlp", "hidden": (16,), "strategy": "gossip"},
+    {"memory_limit": "30KB", "optimizer": "lbfgs", "epochs": 4},
+    {"split": "replicate", "optimizer": "adam"},
+]
+
+
+@pytest.mark.parametrize("variant", SEVERAL, ids=name)
+def test_several_targets_give_the_weights_of_one_rank(shared_tmp, variant):
+    path = mpi.on_root(mpi.world(), _several_targets, shared_tmp / "several.h5")
+    known = {"lr": 0.01} | variant
+    found, alone = same_as_serial(path, shared_tmp, known)
+    note(f"several-{name(variant)}", alone)
+    assert found == alone
+
+
+def _several_targets(path):
+    header = Header("regression", 6, targets=("a", "b", "c"), weight="w")
+    rng = np.random.default_rng(6)
+    X, weights = rng.normal(size=(900, 6)), rng.exponential(size=900)
+    y = X @ rng.normal(size=(6, 3)) + rng.normal(size=(900, 3))
+    with create(path, header, rows={"train": 800, "test": 100}) as writer:
+        for split, rows in (("train", slice(800)), ("test", slice(800, None))):
+            writer.write(split, 0, X[rows], y[rows], weights[rows])
+    return str(path)
 
 
 def sha(data, folder, variant, comm):

@@ -270,7 +270,7 @@ def _read_dense_shared(
     node, header, n = grid.node, source.header, source.rows["train"]
     shape = n, header.n_features + objective.intercept
     windows.append(mpi.SharedArray(node, shape, objective.dtype))
-    windows.append(mpi.SharedArray(node, (n,), header.y_dtype))
+    windows.append(mpi.SharedArray(node, header.y_shape(n), header.y_dtype))
     if "train" in source.weighted:
         windows.append(mpi.SharedArray(node, (n,), np.float64))
     X, y, *weights = (window.array for window in windows)

@@ -142,8 +142,8 @@ class Objective(Protocol):
         """Return [loss sum, score sum] over all rows, float64; it adds up over blocks.
 
         The score sum is the number of rows predicted right, for regression Σ (p - y)²;
-        a row counts by its weight.
-        (2,), or (2, K) for a sweep.
+        a row counts by its weight. (2,), or (2, K) for a sweep; of several targets,
+        Σ (p - y)² of each, (1 + targets,).
         """
 
     def output(self, w: FloatArray, X: Matrix) -> FloatArray:

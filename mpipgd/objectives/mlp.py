@@ -74,8 +74,9 @@ ACTIVATIONS = {
 class MLP(NumpyObjective):
     """Mean loss(output, y) + ½ Σ_l alpha_l ‖W_l‖²; biases are not penalised.
 
-    With one output it is for regression, with more for classes. The loss is softmax, or
-    squared: ½ Σ (output - y)² per row, classes one-hot. `hidden` are the widths of the
+    With one output, or `regression`, y holds numbers, (n,) or (n, n_outputs), else
+    classes. The loss is softmax, or squared: ½ Σ (output - y)² per row, classes
+    one-hot. `hidden` are the widths of the
     hidden layers; `alpha` holds one strength, or one per layer. Weights are initialised
     as scikit-learn's (Glorot & Bengio 2010, uniform), or as N(0, sw²) with biases
     N(0, sb²) where `init_std` is (sw, sb).
@@ -89,6 +90,7 @@ class MLP(NumpyObjective):
         hidden: Sequence[int],
         n_outputs: int = 1,
         *,
+        regression: bool = False,
         activation: str = "sigmoid",
         loss: str = "softmax",
         alpha: Sequence[float] = (0.0,),
@@ -97,6 +99,7 @@ class MLP(NumpyObjective):
     ) -> None:
         self.widths = (n_features, *hidden, n_outputs)
         self.n_features, self.n_outputs = n_features, n_outputs
+        self.regression = regression or n_outputs == 1
         self.activation = activation
         self.loss = loss
         self.smooth = LOSSES[loss].smooth and activation != "relu"
@@ -150,7 +153,7 @@ class MLP(NumpyObjective):
 
     def targets(self, y: Array) -> Array:
         """Return y as floats for regression, as class indices otherwise."""
-        if self.n_outputs == 1:
+        if self.regression:
             return np.ascontiguousarray(y, dtype=self.dtype)
         return class_indices(y, self.n_outputs)
 
@@ -205,8 +208,8 @@ class MLP(NumpyObjective):
             loss = LOSSES["softmax"]
             total = weighted(loss.value(z, y), u).sum(dtype=np.float64)
             return float(total), weighted(loss.slope(z, y), u)
-        if self.n_outputs == 1:
-            z[:, 0] -= y
+        if self.regression:
+            z -= y.reshape(z.shape)
         else:
             z[np.arange(y.size), y] -= 1
         total = 0.5 * float(weighted(np.square(z), u).sum(dtype=np.float64))
@@ -235,19 +238,20 @@ class MLP(NumpyObjective):
     def evaluate(self, w: FloatArray, X: Matrix, y: Targets) -> FloatArray:
         """Return [loss sum, rows predicted right] over all rows, float64.
 
-        For regression the second is Σ (p - y)². A row counts by its weight.
+        For regression Σ (p - y)² of each output follow. A row counts by its weight.
         """
-        totals = np.zeros(2)
+        totals = np.zeros(1 + (self.n_outputs if self.regression else 1))
         for lo in range(0, len(y), BLOCK_ROWS):
             hi = min(lo + BLOCK_ROWS, len(y))
             z, block = self._raw_output(w, slice_rows(X, lo, hi)), y[lo:hi]
             block_y, u = split_weights(block)
-            if self.n_outputs == 1:
-                squares = weighted(np.square(z[:, 0] - block_y), u)
-                score = float(squares.sum(dtype=np.float64))
+            scores: Any
+            if self.regression:
+                squares = weighted(np.square(z - block_y.reshape(z.shape)), u)
+                scores = squares.sum(axis=0, dtype=np.float64)
             else:
-                score = weighted_count(z.argmax(axis=1) == block_y, u)
-            totals += np.array([self._residual(z, block)[0], score])
+                scores = [weighted_count(z.argmax(axis=1) == block_y, u)]
+            totals += np.array([self._residual(z, block)[0], *scores])
         return totals
 
     def output(self, w: FloatArray, X: Matrix) -> FloatArray:
@@ -264,7 +268,7 @@ class MLP(NumpyObjective):
     def predict(self, w: FloatArray, X: Matrix) -> Array:
         """Return predicted values, or class indices, (n,)."""
         z = self.output(w, X)
-        return z if self.n_outputs == 1 else z.argmax(axis=1)
+        return z if self.regression else z.argmax(axis=1)
 
     def _raw_output(self, w: FloatArray, X: Matrix) -> FloatArray:
         """Return the raw outputs (n, n_outputs), which the next call overwrites."""

@@ -63,7 +63,7 @@ class Evaluator:
         self.context, self.last_record = context, last_record
         self.best = best or Best()
         self.interval = context.options.eval_every * context.plan.steps
-        self.total_sum_of_squares = None
+        self.total_sum_of_squares: FloatArray | None = None
         if context.data.header.task == "regression":
             rows = context.data.test or context.data.train
             self.total_sum_of_squares = _total_sum_of_squares(context.grid, rows)
@@ -139,12 +139,17 @@ class Evaluator:
         return scores
 
     def _score(self, evaluation: Evaluation) -> Any:
-        """Return the accuracy, or R² = 1 - Σ(y-p)² / Σ(y-ȳ)²; of a sweep, arrays."""
+        """Return the accuracy, or R² = 1 - Σ(y-p)² / Σ(y-ȳ)²; of a sweep, arrays.
+
+        Of several targets, the mean of their R².
+        """
         if self.total_sum_of_squares is None:
             return evaluation.hits / evaluation.rows
-        if self.total_sum_of_squares == 0:
+        if np.any(self.total_sum_of_squares == 0):
             return math.nan
-        return 1 - evaluation.hits / self.total_sum_of_squares
+        if len(self.total_sum_of_squares) == 1:
+            return 1 - evaluation.hits / self.total_sum_of_squares[0]
+        return float(np.mean(1 - evaluation.hits / self.total_sum_of_squares))
 
     def _reason_to_stop(self, record: dict[str, Any]) -> str | None:
         """Update the best, and return why to stop, the same on all ranks."""
@@ -178,7 +183,7 @@ class Evaluator:
 class Evaluation(NamedTuple):
     """Sums over rows: of losses and of hits; for regression, hits is Σ(y-p)².
 
-    Of a sweep, arrays (K,).
+    Of a sweep, arrays (K,); of several targets, hits (targets,).
     """
 
     rows: int
@@ -208,12 +213,12 @@ def evaluate(
                 sums = sums + objective.evaluate(w, slice_rows(X, lo, hi), y[lo:hi])
         return n, sums
 
-    n, (loss_sum, hits) = tree_allreduce_objects(
+    n, sums = tree_allreduce_objects(
         grid,
         [of_worker(rows.blocks(i)) for i in range(grid.n_local_workers)],
         lambda a, b: (a[0] + b[0], a[1] + b[1]),
     )
-    return Evaluation(n, loss_sum, hits)
+    return Evaluation(n, sums[0], sums[1] if len(sums) == 2 else sums[1:])
 
 
 def select_best(
@@ -238,14 +243,14 @@ def select_best(
     return record | best_result | {"many": results, "best": best}
 
 
-def _total_sum_of_squares(grid: Grid, rows: Split) -> float:
-    """Return Σ(y-ȳ)² over the rows of all workers; collective."""
+def _total_sum_of_squares(grid: Grid, rows: Split) -> FloatArray:
+    """Return Σ(y-ȳ)² of each target (m,) over the rows of all workers; collective."""
     local = [
         merge_all(
-            moments(y[:, None], u)
+            moments(y.reshape(len(y), -1), u)
             for y, u in (split_weights(targets) for _, targets in rows.blocks(i))
         )
         for i in range(grid.n_local_workers)
     ]
     squares = tree_allreduce_objects(grid, local, merge).squares
-    return float(np.asarray(squares)[0])
+    return np.atleast_1d(squares)

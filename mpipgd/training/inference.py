@@ -143,29 +143,37 @@ def evaluate(
         raise UsageError(
             f"{data} has the classes {classes}, the model has {expected}", agreed=True
         )
+    targets, expected = source.header.y_shape(1)[1:], model.header.y_shape(1)[1:]
+    if targets != expected:
+        raise UsageError(
+            f"{data} has {targets or 1} targets, the model has {expected or 1}",
+            agreed=True,
+        )
     splits = [split for split in SPLITS if source.rows[split]]
     return {split: _evaluate(model, source, split, comm) for split in splits}
 
 
 def _evaluate(model: Model, source: Source, split: str, comm: Comm) -> dict[str, float]:
-    sums = np.zeros(6)  # rows, and weighted: rows, loss, hits, Σ y, Σ y²
+    m = source.header.y_shape(1)[-1] if model.header.task == "regression" else 1
+    sums = np.zeros((5, m))  # weighted: rows, loss, hits, Σ y, Σ y²
     shift = source.read(split, 0, 1)[1][0]  # against cancellation in Σ y²
     for _, lo, hi in blocks(comm, source, split):
         with mpi.raise_collectively(comm):
             X, y = model.read_rows(source, split, lo, hi)
             u = source.read_weights(split, lo, hi)
             targets = join_weights(model.objective.targets(y), u)
-        loss, hits = model.objective.evaluate(model.weights, X, targets)
+        loss, *hits = model.objective.evaluate(model.weights, X, targets)
         if u is None:
             u = np.ones(hi - lo)
-        centered = y - shift
-        squares = u @ np.square(centered)
-        sums += hi - lo, u.sum(), loss, hits, u @ centered, squares
-    rows, n, loss, hits, total, squares = np.sum(comm.allgather(sums), axis=0)
-    score = hits / n
+        centered = (y - shift).reshape(hi - lo, -1)
+        sums[:2] += [[u.sum()], [loss]]
+        sums[2:] += hits, u @ centered, u @ np.square(centered)
+    n, loss, hits, total, squares = np.sum(comm.allgather(sums), axis=0)
+    scores = hits / n
     if model.header.task == "regression":
-        score = 1 - hits / (squares - total**2 / n)
-    return {"rows": int(rows), "loss": loss / n, "score": score}
+        scores = 1 - hits / (squares - total**2 / n)
+    score, loss, rows = scores.mean(), (loss / n)[0], source.rows[split]
+    return {"rows": rows, "loss": loss, "score": score}
 
 
 def predict(

@@ -155,7 +155,7 @@ class PrefetchReader:
 
     def no_targets(self, split: str) -> Targets:
         """Return the targets of no rows of a split."""
-        y = np.empty(0, self.source.header.y_dtype)
+        y = np.empty(self.source.header.y_shape(0), self.source.header.y_dtype)
         return self._weigh(split, y, self.source.read_weights(split, 0, 0))
 
     def _weigh(self, split: str, y: Array, weights: FloatArray | None) -> Targets:
@@ -201,7 +201,8 @@ class PrefetchReader:
             X, targets = self._map_rows(split, pieces, buffer)
         else:
             X, targets = self._copy_rows(split, pieces, buffer)
-        no_rows = np.empty(0, self.source.header.y_dtype)
+        header = self.source.header
+        no_rows = np.empty(header.y_shape(0), header.y_dtype)
         return X, self._weigh(split, np.concatenate([no_rows, *targets]), weights)
 
     def _read_sparse(self, split: str, ranges: Sequence[RowRange]) -> tuple[Csr, Array]:

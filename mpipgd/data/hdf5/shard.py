@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -129,7 +130,10 @@ class Shard:
             validate.verify_sparse(X, names.X, self.path)
         else:
             validate.verify_dataset(X, names.X, self.path, ndim=2, kinds="fiub")
-        validate.verify_dataset(y, names.y, self.path, ndim=1, kinds="fiub")
+        several = isinstance(y, h5py.Dataset) and y.ndim == 2
+        validate.verify_dataset(
+            y, names.y, self.path, ndim=2 if several else 1, kinds="fiub"
+        )
         return SplitDatasets(X, y)
 
     def _open_weights(self, split: str) -> None:
@@ -185,6 +189,7 @@ class Shard:
         if foreign:
             return self._derived(width, dtype, sparse)
         header = read_header(self.file, self.path, dtype=dtype, sparse=sparse)
+        self._verify_targets(header)
         if self.datasets and width != header.n_features:
             raise DataError(
                 f"{self.path}: X has {width} columns, n_features is {header.n_features}"
@@ -197,12 +202,29 @@ class Shard:
         common = {"dtype": dtype, "sparse": sparse, "source": self.path.name}
         common["weight"] = self.names["train"].weight
         if any(y.dtype.kind == "f" for _, y in self.datasets.values()):
-            return Header("regression", width, **common)
+            header = Header("regression", width, **common)
+            y = next(iter(self.datasets.values())).y
+            if y.ndim == 2:
+                names = tuple(f"y{k}" for k in range(y.shape[1]))
+                header = replace(header, targets=names)
+            self._verify_targets(header)
+            return header
+        self._verify_targets(Header("multiclass", width, classes=(0, 1)))
         labels = sorted(set[int]().union(*map(self._labels, self.datasets)))
         task = "binary" if len(labels) == 2 else "multiclass"
         header = Header(task, width, classes=tuple(labels), **common)
         verify_header(header, self.path)
         return header
+
+    def _verify_targets(self, header: Header) -> None:
+        """Raise DataError unless y has the columns that the header names."""
+        for split, (_, y) in self.datasets.items():
+            expected = header.y_shape(self.rows[split])
+            if y.shape != expected:
+                raise DataError(
+                    f"{self.path}: {self.names[split].y} has shape {y.shape}, expected "
+                    f"{expected}"
+                )
 
     def _labels(self, split: str) -> set[int]:
         """Return the distinct labels of a split."""

@@ -197,7 +197,7 @@ class Source:
         width, dtype = self.header.n_features, self.header.dtype
         if out is None and not self.header.sparse:
             out = np.empty((hi - lo, width), dtype)
-        y = np.empty(hi - lo, self.header.y_dtype)
+        y = np.empty(self.header.y_shape(hi - lo), self.header.y_dtype)
         blocks = []
         for file, a, b, position in self.overlaps(split, lo, hi):
             shard, rows = self.open(file), slice(position, position + b - a)
@@ -233,7 +233,7 @@ class Source:
 
     def read_targets(self, split: str, lo: int, hi: int) -> Array:
         """Return y (hi-lo,) of rows of a split, as `read`, without X."""
-        y = np.empty(hi - lo, self.header.y_dtype)
+        y = np.empty(self.header.y_shape(hi - lo), self.header.y_dtype)
         for file, a, b, position in self.overlaps(split, lo, hi):
             y[position : position + b - a] = self.targets(self.open(file), split, a, b)
         return y

@@ -51,7 +51,7 @@ class Writer:
         self._file = file
         for split, count in self._missing.items():
             group = file.create_group(split)
-            _create_dataset(group, "y", (count,), header.y_dtype)
+            _create_dataset(group, "y", header.y_shape(count), header.y_dtype)
             create_X = _create_csr if header.sparse else _create_dense
             create_X(group, (count, header.n_features), header.dtype)
             if header.weight is not None:
