@@ -1,5 +1,6 @@
 """One option of a run: a dataclass field with help, known values and bounds."""
 
+import math
 import types
 import typing
 from collections.abc import Iterable
@@ -118,3 +119,27 @@ def parse_bytes(text: str) -> int:
     if not count >= 1:
         raise UsageError(f"--memory-limit {text}: expected bytes, as 500MB or 2GB")
     return int(count)
+
+
+BALANCED = "balanced"
+
+
+def parse_class_weight(text: str) -> dict[str, float]:
+    """Return {label: weight} of "LABEL=2,OTHER=0.5"; {} of "balanced".
+
+    Raises UsageError for a weight that is no finite number from 0.
+    """
+    weights: dict[str, float] = {}
+    for pair in [] if text == BALANCED else text.split(","):
+        label, _, number = pair.rpartition("=")
+        try:
+            weights[label.strip()] = weight = float(number)
+            valid = bool(label) and 0 <= weight < math.inf
+        except ValueError:
+            valid = False
+        if not valid:
+            raise UsageError(
+                f"--class-weight {text}: found {pair!r}, expected {BALANCED}, or "
+                "LABEL=NUMBER with a number from 0"
+            )
+    return weights

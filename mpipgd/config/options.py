@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import UsageError
-from .option import check_value, option, parse_bytes
+from .option import check_value, option, parse_bytes, parse_class_weight
 
 
 def _in_group(group: str) -> Callable[..., Any]:
@@ -43,6 +43,14 @@ class TrainConfig:
         "path of the features in an HDF5 file of another format",
     )
     y: str | None = _data(None, "path of the targets in an HDF5 file of another format")
+    weight: str | None = _data(
+        None, "path of the row weights in an HDF5 file of another format"
+    )
+    class_weight: str | None = _data(
+        None,
+        "multiply the rows' weights by one of their class: balanced, or as "
+        "LABEL=2,OTHER=0.5",
+    )
     memory_limit: str | None = _data(
         None,
         "memory for the rows on a node, as 2GB: what does not fit is read again and "
@@ -115,13 +123,28 @@ class TrainConfig:
     optimizer: str = _descent(
         "sgd",
         "what makes an update of a gradient",
-        choices=("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "lbfgs"),
+        choices=(
+            "sgd",
+            "momentum",
+            "nesterov",
+            "adagrad",
+            "rmsprop",
+            "adam",
+            "adamw",
+            "lbfgs",
+        ),
     )
     then: str | None = _descent(
         None,
         "go on with it over all rows when an epoch brings less than 5 %, or --tol "
         "(Agarwal et al. 2011)",
         choices=("lbfgs",),
+    )
+    weight_decay: float | None = _descent(
+        None,
+        "of weights, not of intercepts, at every step, besides the penalty's in the "
+        "gradient (adamw; default: 0.01)",
+        low=0,
     )
     lr: float = _descent(0.1, "learning rate", low=0)
     momentum: float = _descent(0.9, "of momentum and nesterov", low=0, high=1)
@@ -273,11 +296,17 @@ class TrainConfig:
             check_value(field, getattr(self, field.name))
         if self.memory_limit is not None:
             parse_bytes(self.memory_limit)
+        if self.class_weight is not None:
+            parse_class_weight(self.class_weight)
         takes_sync_steps = self.strategy == "sync" and self.optimizer != "lbfgs"
         if self.average_from is not None and not takes_sync_steps:
             raise UsageError(
                 "--average-from takes --strategy sync, and an --optimizer that takes "
                 f"steps; found {self.strategy}, {self.optimizer}"
+            )
+        if self.weight_decay is not None and self.optimizer != "adamw":
+            raise UsageError(
+                f"--weight-decay takes --optimizer adamw, found {self.optimizer}"
             )
         interval = self.checkpoint_every.removesuffix("s")
         if not interval.isdecimal() or int(interval) < 1:

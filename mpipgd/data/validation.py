@@ -10,7 +10,7 @@ from ..comm import mpi
 from ..comm.reduction_tree import tree_allreduce_objects
 from ..errors import DataError, UsageError
 from .hdf5.held_out import HeldOutSource, draw_held_out, draw_stratified
-from .standardize import TargetScaling, merge, merge_all, moments
+from .standardize import Moments, TargetScaling, merge, merge_all, moments
 
 if TYPE_CHECKING:
     from ..array_types import BoolArray
@@ -52,18 +52,25 @@ def target_scaling(
 ) -> TargetScaling:
     """Return mean and deviation of the target over all training rows; collective.
 
-    One pass over y, each worker's rows on its own rank, merged in tree order. Without
-    `centered` the mean is 0, and the deviation is the root mean square.
+    One pass over y (n,), each worker's rows on its own rank, merged in tree order; rows
+    count by their weights. Without `centered` the mean is 0, and the deviation is the
+    root mean square.
     """
+
+    def block_moments(lo: int, hi: int) -> Moments:
+        y = source.read_targets("train", lo, hi)[:, None]
+        return moments(y, source.read_weights("train", lo, hi))
+
     items = []
     with mpi.raise_collectively(grid.comm):
         for worker in range(grid.first, grid.last):
             first, end = plan.share(worker)
-            blocks = (
-                source.read_targets("train", lo, min(lo + BLOCK_ROWS, end))[:, None]
-                for lo in range(first, end, BLOCK_ROWS)
+            items.append(
+                merge_all(
+                    block_moments(lo, min(lo + BLOCK_ROWS, end))
+                    for lo in range(first, end, BLOCK_ROWS)
+                )
             )
-            items.append(merge_all(map(moments, blocks)))
         source.close()
     n, mean, squares = tree_allreduce_objects(grid, items, merge)
     m, variance = float(np.ravel(mean)[0]), float(np.ravel(squares)[0]) / n

@@ -16,7 +16,9 @@ import numpy as np
 from ..config.options import SWEEP_KEYS
 from ..data import matrix
 from ..data.matrix import Csr, MappedRows
+from ..data.weighted import Targets, split_weights
 from ..errors import UsageError, nearest
+from .linear import weighted
 from .losses import LOSS_IDS, LOSSES
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class LinearSweep:
     compiled: ClassVar[bool] = False  # no `sgd_steps`, though `gradient` has a kernel
     activation: ClassVar[str | None] = None
     layer_offsets: ClassVar[tuple[int, ...]] = ()
+    supports_row_weights: ClassVar[bool] = True
     supports_mapped_rows: ClassVar[bool] = False
     supports_sparse_averaging: ClassVar[bool] = False
 
@@ -88,6 +91,11 @@ class LinearSweep:
     def l1_weights(self) -> FloatArray | None:
         """The l1 strength of each weight (size,), or None."""
         return self._interleave([model.l1_weights for model in self.models])
+
+    @cached_property
+    def penalised(self) -> FloatArray | None:
+        """1 for each weight that penalties are for, 0 for intercepts (size,)."""
+        return self._interleave([model.penalised for model in self.models])
 
     def _interleave(self, columns: list[FloatArray | None]) -> FloatArray | None:
         """Return the columns of a matrix (width, K), of which None is zeros, flat."""
@@ -138,7 +146,7 @@ class LinearSweep:
         self,
         w: FloatArray,
         X: Matrix | MappedRows,
-        y: Array,
+        y: Targets,
         rows: IntArray | None,
         out: FloatArray,
         on_layer_ready: LayerCallback | None = None,
@@ -148,20 +156,22 @@ class LinearSweep:
         `on_layer_ready` is not called: there are no layers.
         """
         W, G = self._as_matrix(w), self._as_matrix(out)
+        y, u = split_weights(y)
         if isinstance(X, Csr):
             sparse = self._kernels.sparse
-            return sparse.outputs_gradient(W, X[:3], y, rows, G, self._loss_params)
+            return sparse.outputs_gradient(W, X[:3], y, u, rows, G, self._loss_params)
         assert not isinstance(X, MappedRows)  # supports_mapped_rows is False
         if self.models[0].compiled and X.flags.c_contiguous:
             matmul = self._kernels.matmul
-            return matmul.outputs_gradient(W, X, y, rows, G, self._loss_params)
-        return self._numpy_gradient(W, X, y, rows, G)
+            return matmul.outputs_gradient(W, X, y, u, rows, G, self._loss_params)
+        return self._numpy_gradient(W, X, y, u, rows, G)
 
     def _numpy_gradient(
         self,
         W: FloatArray,
         X: FloatArray,
         y: Array,
+        u: FloatArray | None,
         rows: IntArray | None,
         G: FloatArray,
     ) -> float:
@@ -174,19 +184,24 @@ class LinearSweep:
             if rows is not None:
                 index = _as_slice(rows[lo : lo + block])
             Xb, yb = X[index], y[index, None]
-            p = Xb @ W
-            total += loss.value(p, yb, self.epsilon).sum(dtype=np.float64)
-            G += Xb.T @ loss.slope(p, yb, self.epsilon)
+            p, ub = Xb @ W, None if u is None else u[index]
+            values = weighted(loss.value(p, yb, self.epsilon), ub)
+            total += values.sum(dtype=np.float64)
+            G += Xb.T @ weighted(loss.slope(p, yb, self.epsilon), ub)
         return float(total)
 
-    def evaluate(self, w: FloatArray, X: Matrix, y: Array) -> FloatArray:
+    def evaluate(self, w: FloatArray, X: Matrix, y: Targets) -> FloatArray:
         """Return [loss sums, score sums] (2, K) over all rows, as `Linear.evaluate`."""
-        loss, p, column = LOSSES[self.loss], self._raw_output(w, X), y[:, None]
-        totals = loss.value(p, column, self.epsilon).sum(axis=0, dtype=np.float64)
+        loss, p, (y, u) = LOSSES[self.loss], self._raw_output(w, X), split_weights(y)
+        column = y[:, None]
+        values = weighted(loss.value(p, column, self.epsilon), u)
+        totals = values.sum(axis=0, dtype=np.float64)
         if loss.task == "regression":
-            scores = np.square(p - column).sum(axis=0, dtype=np.float64)
+            scores = weighted(np.square(p - column), u)
         else:
-            scores = np.count_nonzero((p > 0) == (column > 0), axis=0)
+            hits = (p > 0) == (column > 0)
+            scores = hits if u is None else hits * u[:, None]
+        scores = scores.sum(axis=0, dtype=np.float64)
         return np.array([totals, scores], dtype=np.float64)
 
     def output(self, w: FloatArray, X: Matrix) -> FloatArray:
@@ -214,7 +229,7 @@ class LinearSweep:
         """Return the k-th model, and its weights."""
         return self.models[k], self._as_matrix(w)[:, k].copy()
 
-    def warm_up(self, X: Matrix, y: Array) -> None:
+    def warm_up(self, X: Matrix, y: Targets) -> None:
         """Compile the kernels of `gradient` and `evaluate` by calls on no rows."""
         w, out = self.init(None), self.init(None)
         self.gradient(w, X, y, np.empty(0, np.int64), out)

@@ -11,6 +11,7 @@ import numpy as np
 from ..comm.reduction_tree import tree_allreduce_objects
 from ..data.matrix import slice_rows
 from ..data.standardize import merge, merge_all, moments
+from ..data.weighted import split_weights
 from ..errors import UsageError, check_finite
 from ..objectives.sweep import LinearSweep
 from ..reporting.timing import min_mean_max
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..comm.topology import Grid
     from ..data.base import Split
     from ..data.matrix import Matrix
+    from ..data.weighted import Targets
     from ..objectives.base import Objective
     from ..transforms.base import State
     from .callbacks import RunContext
@@ -67,7 +69,8 @@ class Evaluator:
         self.best = best or Best()
         self.interval = context.options.eval_every * context.plan.steps
         self.scored: Split = context.data.test or context.data.train
-        self._squares: dict[int, float] = {}  # by the id of a split
+        # by the id of a split, for each target (m,)
+        self._squares: dict[int, FloatArray] = {}
         if context.data.header.task == "regression":
             for rows in (self.scored, context.data.validation):
                 if rows is not None:
@@ -167,13 +170,19 @@ class Evaluator:
         return scores
 
     def _score(self, evaluation: Evaluation, rows: Split) -> Any:
-        """Return the accuracy, or R² = 1 - Σ(y-p)² / Σ(y-ȳ)²; of a sweep, arrays."""
+        """Return the accuracy, or R² = 1 - Σ(y-p)² / Σ(y-ȳ)²; of a sweep, arrays.
+
+        Of several targets, the mean of their R².
+        """
         if not self._squares:
             return evaluation.hits / evaluation.rows
         squares = self._squares[id(rows)]
-        if squares == 0:
-            return np.full(np.shape(evaluation.hits), math.nan)[()]
-        return 1 - evaluation.hits / squares
+        if np.any(squares == 0):
+            shape = np.shape(evaluation.hits) if len(squares) == 1 else ()
+            return np.full(shape, math.nan)[()]
+        if len(squares) == 1:
+            return 1 - evaluation.hits / squares[0]
+        return float(np.mean(1 - evaluation.hits / squares))
 
     def _reason_to_stop(self, record: dict[str, Any]) -> str | None:
         """Update the best, and return why to stop, the same on all ranks."""
@@ -205,7 +214,7 @@ class Evaluator:
 class Evaluation(NamedTuple):
     """Sums over rows: of losses and of hits; for regression, hits is Σ(y-p)².
 
-    Of a sweep, arrays (K,).
+    Of a sweep, arrays (K,); of several targets, hits (targets,).
     """
 
     rows: int
@@ -224,7 +233,7 @@ def evaluate(
     """Evaluate the model over a split of the data; collective."""
 
     def of_worker(
-        blocks: Iterable[tuple[Matrix, FloatArray]],
+        blocks: Iterable[tuple[Matrix, Targets]],
     ) -> tuple[int, Any]:
         n: int = 0
         sums: Any = 0.0
@@ -235,12 +244,12 @@ def evaluate(
                 sums = sums + objective.evaluate(w, slice_rows(X, lo, hi), y[lo:hi])
         return n, sums
 
-    n, (loss_sum, hits) = tree_allreduce_objects(
+    n, sums = tree_allreduce_objects(
         grid,
         [of_worker(rows.blocks(i)) for i in range(grid.n_local_workers)],
         lambda a, b: (a[0] + b[0], a[1] + b[1]),
     )
-    return Evaluation(n, loss_sum, hits)
+    return Evaluation(n, sums[0], sums[1] if len(sums) == 2 else sums[1:])
 
 
 def above_start(loss: float, start: float) -> bool:
@@ -282,11 +291,14 @@ def select_best(
     return record | best_values | {"many": results, "best": best}
 
 
-def _total_sum_of_squares(grid: Grid, rows: Split) -> float:
-    """Return Σ(y-ȳ)² over the rows of all workers; collective."""
+def _total_sum_of_squares(grid: Grid, rows: Split) -> FloatArray:
+    """Return Σ(y-ȳ)² of each target (m,) over the rows of all workers; collective."""
     local = [
-        merge_all(moments(y[:, None]) for _, y in rows.blocks(i))
+        merge_all(
+            moments(y.reshape(len(y), -1), u)
+            for y, u in (split_weights(targets) for _, targets in rows.blocks(i))
+        )
         for i in range(grid.n_local_workers)
     ]
     squares = tree_allreduce_objects(grid, local, merge).squares
-    return float(np.asarray(squares)[0])
+    return np.atleast_1d(squares)

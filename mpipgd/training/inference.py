@@ -19,6 +19,7 @@ from ..data.hdf5.header import SPLITS, TEXT, Header, read_header
 from ..data.hdf5.source import Source, open_data
 from ..data.load import read_rows
 from ..data.standardize import Scaling, standardize
+from ..data.weighted import join_weights
 from ..errors import CheckpointError, DataError, UsageError
 from ..objectives import build_objective
 from ..objectives.weights import views
@@ -137,7 +138,8 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Return {split: {rows, loss, score}} of a run's model on raw data; collective.
 
-    The loss is the mean over the rows, without penalty; the score R² or accuracy.
+    The loss is the mean over the rows, without penalty; the score R² or accuracy. Rows
+    count by their weights, but for `rows`.
     """
     model, source = open_model_and_data(folder, data, comm=comm, x=x, y=y)
     classes, expected = source.header.classes, model.header.classes
@@ -145,25 +147,37 @@ def evaluate(
         raise UsageError(
             f"{data} has the classes {classes}, the model has {expected}", agreed=True
         )
+    targets, expected = source.header.y_shape(1)[1:], model.header.y_shape(1)[1:]
+    if targets != expected:
+        raise UsageError(
+            f"{data} has {targets or 1} targets, the model has {expected or 1}",
+            agreed=True,
+        )
     splits = [split for split in SPLITS if source.rows[split]]
     return {split: _evaluate(model, source, split, comm) for split in splits}
 
 
 def _evaluate(model: Model, source: Source, split: str, comm: Comm) -> dict[str, float]:
-    sums = np.zeros(5)  # rows, loss, hits, Σ y, Σ y²
+    m = source.header.y_shape(1)[-1] if model.header.task == "regression" else 1
+    sums = np.zeros((5, m))  # weighted: rows, loss, hits, Σ y, Σ y²
     shift = source.read(split, 0, 1)[1][0]  # against cancellation in Σ y²
     for _, lo, hi in blocks(comm, source, split):
         with mpi.raise_collectively(comm):
             X, y = model.read_rows(source, split, lo, hi)
-            targets = model.objective.targets(y)
-        loss, hits = model.objective.evaluate(model.weights, X, targets)
-        centered = y - shift
-        sums += hi - lo, loss, hits, centered.sum(), np.square(centered).sum()
+            u = source.read_weights(split, lo, hi)
+            targets = join_weights(model.objective.targets(y), u)
+        loss, *hits = model.objective.evaluate(model.weights, X, targets)
+        if u is None:
+            u = np.ones(hi - lo)
+        centered = (y - shift).reshape(hi - lo, -1)
+        sums[:2] += [[u.sum()], [loss]]
+        sums[2:] += hits, u @ centered, u @ np.square(centered)
     n, loss, hits, total, squares = np.sum(comm.allgather(sums), axis=0)
-    score = hits / n
+    scores = hits / n
     if model.header.task == "regression":
-        score = 1 - hits / (squares - total**2 / n)
-    return {"rows": int(n), "loss": loss / n, "score": score}
+        scores = 1 - hits / (squares - total**2 / n)
+    score, loss, rows = scores.mean(), (loss / n)[0], source.rows[split]
+    return {"rows": rows, "loss": loss, "score": score}
 
 
 def predict(

@@ -101,7 +101,14 @@ def open_training_data(options: TrainConfig, comm: Comm) -> Source:
     """Open the data; rank 0 first writes a bundled set into the run folder."""
     assert options.run is not None  # set by `run.train`
     data = mpi.on_root(comm, path_of, options.data, pathlib.Path(options.run))
-    return open_data(comm, data, x=options.x, y=options.y, share=options.rows_share)
+    return open_data(
+        comm,
+        data,
+        x=options.x,
+        y=options.y,
+        weight=options.weight,
+        share=options.rows_share,
+    )
 
 
 def _run(

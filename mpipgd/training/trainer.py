@@ -14,7 +14,6 @@ import numpy as np
 from ..comm import mpi
 from ..config import toml
 from ..data.load import load
-from ..data.validation import target_scaling
 from ..errors import DivergenceError, MpipgdError, UsageError
 from ..objectives import build_objective
 from ..plan.partition import build_plan
@@ -25,7 +24,12 @@ from ..reporting.timing import Clock
 from ..reporting.trace import Trace
 from ..transforms.base import flatten
 from . import checkpoint, loop, summary
-from .build import TrainingComponents, build_full_batch, build_training
+from .build import (
+    TrainingComponents,
+    build_full_batch,
+    build_training,
+    standardize_target,
+)
 from .callbacks import (
     CallbackList,
     CheckpointCallback,
@@ -119,10 +123,9 @@ class Trainer:
         with mpi.raise_collectively(grid.comm):
             self.objective = build_objective(options, source.header)
             self.plan = build_plan(_plan_options(options, source), source.rows["train"])
-        if options.standardize_target and source.header.task == "regression":
-            centered = options.model != "linear" or options.intercept
-            scaling = target_scaling(grid, source, self.plan, centered=centered)
-            self.objective = self.objective.with_standardized_target(*scaling)
+        self.objective = standardize_target(
+            self.objective, grid, source, self.plan, options
+        )
         with mpi.raise_collectively(grid.comm):
             self.data = load(
                 grid, source, self.plan, self.objective, options, clock=self.clock

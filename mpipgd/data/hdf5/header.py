@@ -24,7 +24,9 @@ class Header:
 
     `classes` holds the labels in the order of the class numbers 0 … C-1 in y; it is
     None for regression. `dtype` is that of X; y is float64 or, for classes, int64.
-    `target` is the name of the target column, `source` says where the rows are from.
+    `target` is the name of the target column, or `targets` those of several, which y
+    (n, m) holds; `weight` that of the row weights, None
+    without weights; `source` says where the rows are from.
     """
 
     task: str
@@ -34,6 +36,8 @@ class Header:
     classes: tuple[Any, ...] | None = None
     feature_names: tuple[str, ...] | None = None
     target: str | None = None
+    targets: tuple[str, ...] | None = None
+    weight: str | None = None
     source: str = ""
 
     @property
@@ -46,6 +50,10 @@ class Header:
         """Return the dtype of y: class numbers or real values."""
         return np.dtype(np.float64 if self.classes is None else np.int64)
 
+    def y_shape(self, n: int) -> tuple[int, ...]:
+        """Return the shape of y of n rows."""
+        return (n,) if self.targets is None else (n, len(self.targets))
+
     def write(self, root: h5py.Group) -> None:
         """Write the root attributes of a data file."""
         attributes: dict[str, Any] = {
@@ -54,7 +62,9 @@ class Header:
             "task": self.task,
         }
         attributes |= {"n_features": self.n_features, "source": self.source}
-        attributes |= {"target": self.target, "feature_names": self.feature_names}
+        attributes |= {"target": self.target, "weight": self.weight}
+        attributes |= {"targets": self.targets}
+        attributes |= {"feature_names": self.feature_names}
         attributes["classes"] = self.classes
         for name, value in attributes.items():
             if value is not None:
@@ -83,6 +93,8 @@ def read_header(
         classes=classes,
         feature_names=names,
         target=attribute(root, "target", path, default=None),
+        targets=attribute(root, "targets", path, default=None),
+        weight=attribute(root, "weight", path, default=None),
         source=attribute(root, "source", path, default=""),
     )
     verify_header(header, path)
@@ -128,6 +140,10 @@ def verify_header(header: Header, path: Path | str) -> None:
         f"{header.task} with {n_classes} classes": (
             (header.task == "regression") != (n_classes == 0)
             or (header.task == "binary" and n_classes != 2)
+        ),
+        f"targets is {header.targets!r} and the task {header.task}": (
+            header.targets is not None
+            and (header.task != "regression" or not isinstance(header.targets, tuple))
         ),
     }
     for message, is_fault in faults.items():

@@ -30,7 +30,12 @@ class HeldOutSource(Source):
 
     def __init__(self, source: Source, held_out: BoolArray) -> None:
         super().__init__(
-            source.header, source.files, source._rows, source.names, source._foreign
+            source.header,
+            source.files,
+            source._rows,
+            source.names,
+            source._foreign,
+            source.weighted | ({"validation"} if "train" in source.weighted else set()),
         )
         self._source = source
         self._positions: dict[str, IntArray] = {
@@ -55,7 +60,7 @@ class HeldOutSource(Source):
         if out is None and not self.header.sparse:
             out = np.empty((hi - lo, width), dtype)
         sparse: list[Csr] = []
-        targets = [np.empty(0, self.header.y_dtype)]
+        targets = [np.empty(self.header.y_shape(0), self.header.y_dtype)]
         for kept, first, end, position in self._blocks(split, lo, hi):
             if self.header.sparse:
                 X, y = self._source.read("train", first, end, finite=finite)
@@ -76,10 +81,22 @@ class HeldOutSource(Source):
     def read_targets(self, split: str, lo: int, hi: int) -> Array:
         if split not in self._positions:
             return self._source.read_targets(split, lo, hi)
-        targets = [np.empty(0, self.header.y_dtype)]
+        targets = [np.empty(self.header.y_shape(0), self.header.y_dtype)]
         for kept, first, end, _ in self._blocks(split, lo, hi):
             targets.append(self._source.read_targets("train", first, end)[kept])
         return np.concatenate(targets)
+
+    def read_weights(self, split: str, lo: int, hi: int) -> FloatArray | None:
+        if split not in self._positions:
+            return self._source.read_weights(split, lo, hi)
+        if split not in self.weighted:
+            return None
+        weights = [np.empty(0)]
+        for kept, first, end, _ in self._blocks(split, lo, hi):
+            block = self._source.read_weights("train", first, end)
+            assert block is not None  # as `weighted` says
+            weights.append(block[kept])
+        return np.concatenate(weights)
 
     def class_counts(self, split: str, ranges: Iterable[RowRange]) -> IntArray:
         counts = np.zeros(self.header.n_classes, np.int64)

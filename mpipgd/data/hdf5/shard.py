@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,7 +31,10 @@ from .validate import DatasetNames
 if TYPE_CHECKING:
     from .mapped import MappedDataset
 
-NAMES = {split: DatasetNames(f"{split}/X", f"{split}/y") for split in SPLITS}
+NAMES = {
+    split: DatasetNames(f"{split}/X", f"{split}/y", f"{split}/weight")
+    for split in SPLITS
+}
 MAX_LISTED = 8  # datasets that an error message lists
 LABEL_ROWS = 1 << 20  # read at once to find the distinct labels
 
@@ -50,29 +54,34 @@ class MatrixKind(NamedTuple):
     sparse: bool
 
 
-def external_names(x: str, y: str) -> dict[str, DatasetNames]:
+def external_names(
+    x: str, y: str, weight: str | None = None
+) -> dict[str, DatasetNames]:
     """Return the names of both splits in a file that mpipgd did not make.
 
     Its test split, if any, is in the group /test under the same last names.
     """
-    names = {"train": DatasetNames(x.strip("/"), y.strip("/"))}
+    paths = x.strip("/"), y.strip("/"), weight and weight.strip("/")
+    names = {"train": DatasetNames(*paths)}
     if not names["train"].X.startswith("test/"):
-        last = (name.rsplit("/", 1)[-1] for name in names["train"])
-        names["test"] = DatasetNames(*(f"test/{name}" for name in last))
+        last = [path and f"test/{path.rsplit('/', 1)[-1]}" for path in names["train"]]
+        names["test"] = DatasetNames._make(last)
     return names
 
 
 class Shard:
     """The datasets of one file; `names` says where X and y of each split are.
 
-    `datasets` holds those of the splits that the file has, `rows` their numbers of
-    rows, 0 for the others. Raises DataError for a file that cannot be trusted.
+    `datasets` holds those of the splits that the file has, `weights` the row weights of
+    splits that have them, `rows` the splits' numbers of rows, 0 for absent ones. Raises
+    DataError for a file that cannot be trusted.
     """
 
     def __init__(self, path: Path, names: Mapping[str, DatasetNames]) -> None:
         self.path, self.names = path, dict(names)
         self.file = validate.open_file(path)
         self.datasets: dict[str, SplitDatasets] = {}
+        self.weights: dict[str, h5py.Dataset] = {}
         self.rows = dict.fromkeys(SPLITS, 0)
         try:
             with validate.checked_structure(path):
@@ -82,6 +91,7 @@ class Shard:
                 for split, (X, y) in self.datasets.items():
                     n = validate.verify_lengths(X, y, names[split], path)
                     self.rows[split] = n
+                    self._open_weights(split)
         except BaseException:
             self.file.close()
             raise
@@ -108,7 +118,9 @@ class Shard:
 
     def _open_pair(self, names: DatasetNames) -> SplitDatasets | None:
         """Return the verified X and y of a split, or None where it is absent."""
-        X, y = (validate.open_hard_link(self.file, name, self.path) for name in names)
+        X, y = (
+            validate.open_hard_link(self.file, name, self.path) for name in names[:2]
+        )
         if X is None and y is None:
             return None
         if X is None or y is None:
@@ -118,8 +130,27 @@ class Shard:
             validate.verify_sparse(X, names.X, self.path)
         else:
             validate.verify_dataset(X, names.X, self.path, ndim=2, kinds="fiub")
-        validate.verify_dataset(y, names.y, self.path, ndim=1, kinds="fiub")
+        several = isinstance(y, h5py.Dataset) and y.ndim == 2
+        validate.verify_dataset(
+            y, names.y, self.path, ndim=2 if several else 1, kinds="fiub"
+        )
         return SplitDatasets(X, y)
+
+    def _open_weights(self, split: str) -> None:
+        """Verify the row weights of a split, where it has them, and keep them."""
+        name = self.names[split].weight
+        if name is None:
+            return
+        weights = validate.open_hard_link(self.file, name, self.path)
+        if weights is None:
+            return
+        validate.verify_dataset(weights, name, self.path, ndim=1, kinds="fiub")
+        if len(weights) != self.rows[split]:
+            raise DataError(
+                f"{self.path}: {self.names[split].X} has {self.rows[split]} rows but "
+                f"{name} has {len(weights)}"
+            )
+        self.weights[split] = weights
 
     def _list_datasets(self) -> str:
         """Return the end of a message: what the file holds instead."""
@@ -158,6 +189,7 @@ class Shard:
         if foreign:
             return self._derived(width, dtype, sparse)
         header = read_header(self.file, self.path, dtype=dtype, sparse=sparse)
+        self._verify_targets(header)
         if self.datasets and width != header.n_features:
             raise DataError(
                 f"{self.path}: X has {width} columns, n_features is {header.n_features}"
@@ -168,13 +200,31 @@ class Shard:
         """Return the header of a foreign file: whole-number labels are classes."""
         common: dict[str, Any]
         common = {"dtype": dtype, "sparse": sparse, "source": self.path.name}
+        common["weight"] = self.names["train"].weight
         if any(y.dtype.kind == "f" for _, y in self.datasets.values()):
-            return Header("regression", width, **common)
+            header = Header("regression", width, **common)
+            y = next(iter(self.datasets.values())).y
+            if y.ndim == 2:
+                names = tuple(f"y{k}" for k in range(y.shape[1]))
+                header = replace(header, targets=names)
+            self._verify_targets(header)
+            return header
+        self._verify_targets(Header("multiclass", width, classes=(0, 1)))
         labels = sorted(set[int]().union(*map(self._labels, self.datasets)))
         task = "binary" if len(labels) == 2 else "multiclass"
         header = Header(task, width, classes=tuple(labels), **common)
         verify_header(header, self.path)
         return header
+
+    def _verify_targets(self, header: Header) -> None:
+        """Raise DataError unless y has the columns that the header names."""
+        for split, (_, y) in self.datasets.items():
+            expected = header.y_shape(self.rows[split])
+            if y.shape != expected:
+                raise DataError(
+                    f"{self.path}: {self.names[split].y} has shape {y.shape}, expected "
+                    f"{expected}"
+                )
 
     def _labels(self, split: str) -> set[int]:
         """Return the distinct labels of a split."""
@@ -231,6 +281,16 @@ class Shard:
         with self._explain_failure(name, dataset, a, b):
             y = dataset[a:b]
         return y if classes is None else np.searchsorted(classes, y)
+
+    def read_weights(self, split: str, a: int, b: int) -> FloatArray | None:
+        """Return row weights (b-a,) float64, verified; None where there are none."""
+        if split not in self.weights:
+            return None
+        dataset, name = self.weights[split], str(self.names[split].weight)
+        with self._explain_failure(name, dataset, a, b):
+            weights: FloatArray = dataset[a:b].astype(np.float64)
+        validate.verify_weights(weights, a, f"{self.path}: {name}")
+        return weights
 
     @contextlib.contextmanager
     def _explain_failure(

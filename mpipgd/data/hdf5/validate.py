@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 import h5py
 import numpy as np
 
-from ...array_types import Array, IntArray
+from ...array_types import Array, FloatArray, IntArray
 from ...errors import DataError
 
 Features: TypeAlias = h5py.Dataset | h5py.Group
@@ -20,10 +20,11 @@ Features: TypeAlias = h5py.Dataset | h5py.Group
 
 
 class DatasetNames(NamedTuple):
-    """The paths of X and y of a split in a file."""
+    """The paths of X, y and, where rows can have them, weights of a split in a file."""
 
     X: str
     y: str
+    weight: str | None = None
 
 
 FILTERS = {
@@ -204,6 +205,17 @@ def verify_finite(values: Array, first_row: int, where: str) -> None:
                 f"{first_row + lo + bad[0]}{column} "
                 f"({total} such in {len(values)} rows); expected finite numbers"
             )
+
+
+def verify_weights(weights: FloatArray, first_row: int, where: str) -> None:
+    """Raise DataError unless all row weights are finite numbers from 0."""
+    verify_finite(weights, first_row, where)
+    if (weights < 0).any():
+        row = int(np.argmax(weights < 0))
+        raise DataError(
+            f"{where} holds {weights[row]} at row {first_row + row}, expected weights "
+            "from 0"
+        )
 
 
 def verify_classes(y: IntArray, n_classes: int, first_row: int, where: str) -> None:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ...array_types import Array
+from ...array_types import Array, FloatArray
 from ...atomic_file import DeferredErrorFile, atomic_hdf5, atomic_replace
 from ...errors import DataError
 from ..matrix import Csr, Matrix
@@ -51,14 +51,30 @@ class Writer:
         self._file = file
         for split, count in self._missing.items():
             group = file.create_group(split)
-            _create_dataset(group, "y", (count,), header.y_dtype)
+            _create_dataset(group, "y", header.y_shape(count), header.y_dtype)
             create_X = _create_csr if header.sparse else _create_dense
             create_X(group, (count, header.n_features), header.dtype)
+            if header.weight is not None:
+                _create_dataset(group, "weight", (count,), np.float64)
 
-    def write(self, split: str, first: int, X: Matrix, y: Array) -> None:
-        """Write rows first … first+len(y)-1 of a split; OSError if that fails."""
+    def write(
+        self,
+        split: str,
+        first: int,
+        X: Matrix,
+        y: Array,
+        weights: FloatArray | None = None,
+    ) -> None:
+        """Write rows first … first+len(y)-1 of a split; OSError if that fails.
+
+        weights: (len(y),) float64, given where the header names them.
+        """
         group = self._file[split]
         group["y"][first : first + len(y)] = y
+        if (weights is None) == ("weight" in group):
+            raise ValueError("rows have weights where the header names them, only")
+        if weights is not None:
+            group["weight"][first : first + len(y)] = weights
         if isinstance(X, Csr):
             _append(group["X"], first, X)
         else:

@@ -13,10 +13,11 @@ from ...comm.topology import Grid
 from ...config.options import TrainConfig
 from ...data.hdf5.source import Source, open_data
 from ...data.load import load
-from ...data.validation import hold_out, target_scaling
+from ...data.validation import hold_out
 from ...objectives import build_objective
 from ...plan.partition import build_plan
 from ...reporting.timing import Clock
+from ...training.build import standardize_target
 from ...transforms.lbfgs import Lbfgs, full_objective
 
 if TYPE_CHECKING:
@@ -45,7 +46,12 @@ def solve_reference(options: TrainConfig, *, comm: Comm) -> Reference:
     of value and gradient, so that all take the same steps.
     """
     source = open_data(
-        comm, options.data, x=options.x, y=options.y, share=options.rows_share
+        comm,
+        options.data,
+        x=options.x,
+        y=options.y,
+        weight=options.weight,
+        share=options.rows_share,
     )
     source = hold_out(comm, source, options)
     workers = min(comm.size, source.rows["train"])
@@ -63,10 +69,7 @@ def _solve(grid: Grid, source: Source, options: TrainConfig) -> Reference:
     with mpi.raise_collectively(grid.comm):
         objective = build_objective(options, source.header)
         plan = build_plan(options, source.rows["train"])
-    if options.standardize_target and source.header.task == "regression":
-        centered = options.model != "linear" or options.intercept
-        scaling = target_scaling(grid, source, plan, centered=centered)
-        objective = objective.with_standardized_target(*scaling)
+    objective = standardize_target(objective, grid, source, plan, options)
     with mpi.raise_collectively(grid.comm):
         data = load(grid, source, plan, objective, options, clock=Clock())
     w = objective.init(np.random.default_rng([options.seed, 0]))
