@@ -174,7 +174,7 @@ def test_weighted_least_squares_are_scikit_learns(tmp_path):
 def test_many_settings_are_weighted_alike(tmp_path):
     path = write(tmp_path / "a.h5", *data_of("binary", integer=False))
     known = {"optimizer": "sgd", "lr": 0.1, "epochs": 4, "class_weight": "balanced"}
-    one, _ = fit(path, tmp_path / "one", **known)
+    one, _ = fit(path, tmp_path / "one", validation=0.2, **known)
     many, _ = fit(path, tmp_path / "many", many="lr=0.1", **known)
     assert many["loss"] == pytest.approx(one["loss"], rel=1e-9)
 
