@@ -43,28 +43,38 @@ def open_data(
     x: str | None = None,
     y: str | None = None,
     share: float = 1.0,
+    labels: bool = True,
 ) -> "Source":
     """Return the `Source` of DATA on all ranks; collective, only rank 0 scans.
 
-    `share`: the fraction of the training rows to use, from the first on.
+    `share`: the fraction of the training rows to use, from the first on. `labels`: see
+    `scan`.
     """
-    source: Source = mpi.on_root(comm, partial(scan, data, x=x, y=y))
+    source: Source = mpi.on_root(comm, partial(scan, data, x=x, y=y, labels=labels))
     source.rows["train"] = math.ceil(share * source.rows["train"])
     return source
 
 
-def scan(data: str | Path, *, x: str | None = None, y: str | None = None) -> "Source":
+def scan(
+    data: str | Path,
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    labels: bool = True,
+) -> "Source":
     """Return the `Source` of DATA: a file, a glob, or a folder of *.h5 files.
 
     x and y name the datasets in files that mpipgd did not make. Headers are verified,
-    rows are not read (but for integer labels y of such files). Raises DataError.
+    rows are not read (but for integer labels y of such files). Without `labels` y is
+    not needed: `Source.read` then returns zeros for it, and the task and classes of
+    such files are not to be relied on. Raises DataError.
     """
-    if (x is None) != (y is None):
+    if (x is None) != (y is None) and (labels or x is None):
         raise UsageError("--x PATH and --y PATH go together: one of them is missing")
-    foreign = x is not None and y is not None
-    names = external_names(x, y) if x is not None and y is not None else NAMES
+    foreign = x is not None
+    names = NAMES if x is None else external_names(x, y or "")
     files = resolve(data)
-    inspected = [_inspect(path, names, foreign) for path in files]
+    inspected = [_inspect(path, names, foreign, labels) for path in files]
     headers, rows = [h for h, _ in inspected], [counts for _, counts in inspected]
     if foreign:
         headers = _with_all_classes(headers)
@@ -72,7 +82,7 @@ def scan(data: str | Path, *, x: str | None = None, y: str | None = None) -> "So
         verify_agreement(headers[0], header, paths=(files[0], path))
     if not any(count for counts in rows for count in counts.values()):
         raise DataError(f"{data} holds no rows")
-    return Source(headers[0], files, rows, names, foreign)
+    return Source(headers[0], files, rows, names, foreign, labels=labels)
 
 
 def resolve(data: str | Path) -> list[Path]:
@@ -90,10 +100,13 @@ def resolve(data: str | Path) -> list[Path]:
 
 
 def _inspect(
-    path: Path, names: Mapping[str, validate.DatasetNames], foreign: bool
+    path: Path,
+    names: Mapping[str, validate.DatasetNames],
+    foreign: bool,
+    labels: bool,
 ) -> tuple[Header, dict[str, int]]:
     """Return the header of a file, and the rows of its splits."""
-    shard = Shard(path, names)
+    shard = Shard(path, names, labels=labels)
     try:
         with validate.checked_structure(path):
             return shard.header(foreign=foreign), shard.rows
@@ -126,7 +139,10 @@ class Source:
         rows: Sequence[Mapping[str, int]],
         names: Mapping[str, validate.DatasetNames] = NAMES,
         foreign: bool = False,
+        *,
+        labels: bool = True,
     ) -> None:
+        self._labelled = labels
         self.header, self.files, self._rows = header, list(files), rows
         self.names, self._foreign = names, foreign
         self._bounds: dict[str, IntArray] = {
@@ -154,7 +170,7 @@ class Source:
         width, dtype = self.header.n_features, self.header.dtype
         if out is None and not self.header.sparse:
             out = np.empty((hi - lo, width), dtype)
-        y = np.empty(hi - lo, self.header.y_dtype)
+        y = np.zeros(hi - lo, self.header.y_dtype)
         blocks = []
         for file, a, b, position in self.overlaps(split, lo, hi):
             shard, rows = self.open(file), slice(position, position + b - a)
@@ -165,7 +181,8 @@ class Source:
                 assert out is not None
                 shard.read_dense(split, a, b, out[rows])
                 values = out[rows, :width]
-            y[rows] = self.targets(shard, split, a, b)
+            if self._labelled:
+                y[rows] = self.targets(shard, split, a, b)
             if finite:
                 for name, array in zip(self.names[split], (values, y[rows])):
                     validate.verify_finite(array, a, f"{shard.path}: {name}")
@@ -173,6 +190,17 @@ class Source:
             return stack(blocks, width, dtype), y
         assert out is not None
         return out[:, :width], y
+
+    def read_ids(self, split: str, lo: int, hi: int) -> Array:
+        """Return the ids (hi-lo,) of rows: texts, or whole numbers.
+
+        Raises DataError where a file has none.
+        """
+        parts = [
+            self.open(file).read_ids(split, a, b)
+            for file, a, b, _ in self.overlaps(split, lo, hi)
+        ]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=object)
 
     def class_counts(self, split: str, ranges: Iterable[RowRange]) -> IntArray:
         """Return (C,) how many rows are of each class in some ranges of a split."""
@@ -227,7 +255,7 @@ class Source:
         """Return the `file`-th file, opened and verified; the last one stays open."""
         if self._shard is None or self._shard.path != self.files[file]:
             self.close()
-            shard = Shard(self.files[file], self.names)
+            shard = Shard(self.files[file], self.names, labels=self._labelled)
             width = shard.width(default=self.header.n_features)
             if shard.rows != self._rows[file] or width != self.header.n_features:
                 shard.close()
