@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from ..errors import UsageError
 from .base import ParallelCommand, Printer, parse_integer
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class CoefCommand(ParallelCommand):
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        if args.overwrite and not args.output:
+            raise UsageError("--overwrite takes -o FILE.csv, which is not there")
         self.top = None if args.top is None else parse_integer("--top", args.top, 1)
 
     def run(self, comm: "Comm", say: Printer) -> int:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UsageError
 from .base import ParallelCommand, Printer
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class EvaluateCommand(ParallelCommand):
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        if args.overwrite and not args.curves:
+            raise UsageError("--overwrite takes --curves FILE.csv, which is not there")
 
     def run(self, comm: "Comm", say: Printer) -> int:
         """Print the metrics of all splits."""
