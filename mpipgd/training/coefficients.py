@@ -107,7 +107,9 @@ def _read(folder: str, standardized: bool) -> Coefficients:
     names = list(header.feature_names or (f"x{j}" for j in range(len(w))))
     columns = ["coefficient"]
     if w.shape[1] > 1:
-        columns = [str(label) for label in header.classes or ()]
+        columns = [f"target_{k}" for k in range(1, w.shape[1] + 1)]
+        if header.classes is not None:
+            columns = [str(label) for label in header.classes]
     size = np.abs(scaled).max(axis=1)
     if objective.intercept or b.any():  # means make an intercept of raw features
         names.append(INTERCEPT)

@@ -27,7 +27,7 @@ from ..data.standardize import Scaling, standardize
 from ..errors import CheckpointError, UsageError, expect
 from ..objectives import build_objective
 from ..objectives.weights import views
-from .metrics.base import BLOCK_ROWS
+from .metrics.base import BLOCK_ROWS, weights_or_ones
 from .metrics.classification import ClassificationSums, classification_sums
 from .metrics.curve_file import CurveFile, NullCurveFile
 from .metrics.curves import ScoreCounts, count_scores, curve
@@ -228,15 +228,16 @@ def evaluate(
 
 
 class BlockSums(NamedTuple):
-    """The loss of some rows, and the sums that their metrics follow from."""
+    """Σ w and Σ w loss of some rows, and the sums that their metrics follow from."""
 
+    weight: float
     loss: float
     sums: RegressionSums | ClassificationSums
 
     def merge(self, other: BlockSums) -> BlockSums:
         """Return the sums over the rows of both."""
         sums = self.sums.merge(other.sums)  # type: ignore[arg-type]
-        return BlockSums(self.loss + other.loss, sums)
+        return BlockSums(self.weight + other.weight, self.loss + other.loss, sums)
 
 
 def _evaluate(
@@ -252,21 +253,23 @@ def _evaluate(
     for _, lo, hi in blocks(comm, source, split):
         with mpi.raise_collectively(comm):
             X, y = model.read_rows(source, split, lo, hi)
-            targets = objective.targets(y)
+            targets, weights = objective.targets(y), None
             for rows, prediction, output in predict_in_blocks(model, X, hi - lo):
                 number = (lo + rows.start) // BLOCK_ROWS
                 block = slice_rows(X, rows.start, rows.stop)
                 loss = objective.evaluate(model.weights, block, targets[rows])[0]
+                w = None if weights is None else weights[rows]
                 sums: RegressionSums | ClassificationSums
                 if labels is None:
-                    sums = regression_sums(y[rows], prediction)
+                    sums = regression_sums(y[rows], prediction, w)
                 else:
                     probability, C = model.probability(output), len(labels)
-                    sums = classification_sums(y[rows], prediction, probability, C)
+                    sums = classification_sums(y[rows], prediction, probability, C, w)
                     for c, score in positive_scores(output).items():
-                        counts = count_scores(score, y[rows] == c)
+                        counts = count_scores(score, y[rows] == c, w)
                         scores[c].append((number, counts))
-                tree.add(number, BlockSums(float(loss), sums))
+                weight = float(weights_or_ones(w, len(prediction)).sum())
+                tree.add(number, BlockSums(weight, float(loss), sums))
     n = source.rows[split]
     total = tree.allreduce(comm, -(-n // BLOCK_ROWS))
     metrics = total.sums.metrics()
@@ -278,7 +281,7 @@ def _evaluate(
         if file is not None and metrics["calibration"]:
             for label, bins in zip(labels, metrics["calibration"]):
                 file.write_calibration(split, label, bins)
-    loss = total.loss / n
+    loss = total.loss / total.weight if total.weight else np.nan
     if not np.isfinite(loss):
         metrics["notes"].append("the loss is not finite")
     score = metrics["r2" if labels is None else "accuracy"]
@@ -382,7 +385,13 @@ def predict(
             f"--probabilities: the model has none, its loss is {model.objective.loss}",
             agreed=True,
         )
-    layout = PredictionLayout(splits, model.header.classes, probabilities, id_column)
+    layout = PredictionLayout(
+        splits,
+        model.header.classes,
+        probabilities,
+        id_column,
+        n_targets=model.objective.n_outputs if model.header.classes is None else 1,
+    )
     inputs = model_and_data_files(folder, source)
     with mpi.raise_collectively(comm):
         expect_ending(out)

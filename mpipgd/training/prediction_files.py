@@ -35,20 +35,25 @@ class PredictionLayout(NamedTuple):
     """What a file of predictions holds.
 
     splits: {name: rows}; classes: labels of the class indices, or None; probabilities:
-    whether a table has a column for each class; id_column: the name of that of the ids.
+    whether a table has a column for each class; id_column: the name of that of the ids;
+    n_targets: predicted values a row.
     """
 
     splits: Mapping[str, int]
     classes: Sequence[Any] | None
     probabilities: bool
     id_column: str | None
+    n_targets: int = 1
 
     @property
     def columns(self) -> list[str]:
         """The names of the columns of a table."""
         names = [] if self.id_column is None else [self.id_column]
         names += ["split"] if len(self.splits) > 1 else []
-        names.append("prediction")
+        if self.n_targets == 1:
+            names.append("prediction")
+        else:
+            names += [f"prediction_{k}" for k in range(1, self.n_targets + 1)]
         return names + (
             [str(label) for label in self.classes or ()] if self.probabilities else []
         )
@@ -137,7 +142,8 @@ class TablePredictions(contextlib.ExitStack):
         columns: list[Any] = [] if block.ids is None else [block.ids]
         if len(layout.splits) > 1:
             columns.append(np.full(len(block.prediction), split, dtype=object))
-        columns.append(layout.labels(block.prediction))
+        labels = layout.labels(block.prediction)
+        columns.extend(labels.reshape(len(labels), -1).T)
         if layout.probabilities:
             assert block.probability is not None
             columns.extend(block.probability.T)

@@ -13,6 +13,11 @@ from mpipgd import predict
 from mpipgd.comm import mpi
 from mpipgd.errors import DataError, UsageError
 from mpipgd.training import inference
+from mpipgd.training.prediction_files import (
+    PredictedRows,
+    PredictionLayout,
+    open_prediction_file,
+)
 
 from .test_metrics import trained
 
@@ -145,3 +150,13 @@ def test_what_predict_refuses(comm, folder, agree):
     agree(not (folder / "o.csv").exists() and out.read_text() == "mine", comm)
     with pytest.raises(UsageError, match="named 'prediction'"):
         predict(home, data, folder / "o.csv", comm=comm, id_column="prediction")
+
+
+def test_a_table_has_a_column_for_each_target(tmp_path):
+    values = np.random.default_rng(0).normal(size=(5, 2))
+    layout = PredictionLayout({"test": 5}, None, False, None, n_targets=2)
+    with open_prediction_file(str(tmp_path / "out.csv"), layout) as file:
+        file.write("test", 0, [PredictedRows(values, values, None)])
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert list(table) == ["prediction_1", "prediction_2"]
+    assert np.array_equal(table.to_numpy(), values)

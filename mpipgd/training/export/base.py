@@ -9,6 +9,7 @@ import numpy as np
 
 from ...data.matrix import append_intercept
 from ...data.standardize import standardize
+from ...errors import UsageError
 from ...objectives.linear import Linear
 from ...objectives.weights import views
 
@@ -57,6 +58,10 @@ class FeedForward:
             arrays = [W, b]
         heads = {"log": "logistic", "softmax": "softmax"}
         other = "scores" if arrays[-1].size > 1 else "decision"
+        if header.classes is None and arrays[-1].size > 1:
+            raise UsageError(
+                f"export takes models of one target; this one has {arrays[-1].size}"
+            )
         head = "value" if header.classes is None else heads.get(objective.loss, other)
         mean, deviation = None, None
         if model.scaling:
