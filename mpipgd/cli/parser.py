@@ -7,10 +7,12 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..errors import UsageError, nearest
 from .base import Command
+from .coef import CoefCommand
 from .compare import CompareCommand
 from .data import DataCommand
 from .doctor import DoctorCommand
 from .evaluate import EvaluateCommand
+from .export import ExportCommand
 from .launch import LaunchCommand
 from .measure import MeasureCommand
 from .predict import PredictCommand
@@ -29,6 +31,8 @@ COMMANDS: dict[str, type[Command]] = {
         ReportCommand,
         PredictCommand,
         EvaluateCommand,
+        CoefCommand,
+        ExportCommand,
         DataCommand,
         DoctorCommand,
         LaunchCommand,

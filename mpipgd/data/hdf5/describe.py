@@ -173,6 +173,7 @@ def _datasets(source: Source) -> list[str]:
         )
         for pair in shard.datasets.values()
         for item in pair
+        if item is not None
         for dataset in (item.values() if isinstance(item, h5py.Group) else [item])
     ]
     shard.close()

@@ -53,7 +53,9 @@ def _digest(shard: Shard) -> bytes:
     """Return the sha256 of a file's datasets."""
     result = hashlib.sha256()
     for split, (X, y) in sorted(shard.datasets.items()):
-        datasets = {"y": y}
+        datasets = {} if y is None else {"y": y}
+        if split in shard.weights:
+            datasets["weight"] = shard.weights[split]
         if isinstance(X, h5py.Group):
             datasets |= {name: X[name] for name in ("data", "indices", "indptr")}
         else:
