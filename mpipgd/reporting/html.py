@@ -43,6 +43,7 @@ table { border-collapse: collapse; font-size: .85rem;
 th, td { padding: .3rem .5rem; text-align: right; border-bottom: 1px solid #ddd; }
 th { border-bottom: 2px solid #555; vertical-align: bottom; font-weight: 600; }
 td { white-space: nowrap; }
+th.text, td.text { text-align: left; }
 th:first-child, td:first-child { text-align: left; white-space: normal;
         overflow-wrap: break-word; min-width: 7rem; }
 tr { break-inside: avoid; } thead { display: table-header-group; }
@@ -131,19 +132,28 @@ def table(
 
     Raises ValueError where `bad` has another length than `rows`.
     """
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in headings)
+    columns = zip(*rows) if rows else [()] * len(headings)
+    aligned = [' class="text"' if _is_text(column) else "" for column in columns]
+    head = "".join(
+        f'<th scope="col"{align}>{escape(text)}</th>'
+        for align, text in zip(aligned, headings)
+    )
+    marks = [False] * len(rows) if bad is None else bad
     lines = (
         ('<tr class="bad">' if is_bad else "<tr>")
-        + "".join(f"<td>{escape(text)}</td>" for text in row)
+        + "".join(f"<td{a}>{escape(text)}</td>" for a, text in zip(aligned, row))
         + "</tr>"
-        for row, is_bad in zip(
-            rows, [False] * len(rows) if bad is None else bad, strict=True
-        )
+        for row, is_bad in zip(rows, marks, strict=True)
     )
     return (
         f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def _is_text(column: Sequence[str]) -> bool:
+    """Return whether cells are words, which are aligned to the left, not numbers."""
+    return all(text[:1].isalpha() for text in column if text) and any(column)
 
 
 def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:

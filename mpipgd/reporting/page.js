@@ -15,6 +15,7 @@ function short(value) {
 }
 function drawIntervals(plot, chart) {
   const context = plot.ctx;
+  context.setLineDash([]);
   chart.series.forEach((series, number) => {
     if (!plot.series[number + 1].show) return;
     series.intervals.forEach(([low, high], k) => {

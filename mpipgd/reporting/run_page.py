@@ -373,7 +373,7 @@ def write_runs_page(
         html.figure(chart, f"{title[0].upper()}{title[1:]}", ""),
     ]
     try:
-        html.write_page(path, f"{len(runs)} runs: {', '.join(runs)}", sections)
+        html.write_page(path, _count(len(runs), "run"), sections)
     except OSError as error:
         raise CheckpointError(f"{path}: {error}") from error
 

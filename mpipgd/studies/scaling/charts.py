@@ -36,12 +36,12 @@ def chart_by_ranks(
             continue
         apart = [result for result in setting if not result.crowded]
         crowded = [result for result in setting if result.crowded]
-        if apart:
-            series.append(_series(name, apart, value, interval, number))
-        if crowded:
+        if crowded:  # below the other: they share a point, whose marker is filled
             text = f"{name}, more ranks than cores"
             line = _series(text, [*apart[-1:], *crowded], value, interval, number)
             series.append(_hollow(line))
+        if apart:
+            series.append(_series(name, apart, value, interval, number))
         predicted = [result for result in setting if result.predicted]
         if log and predicted:
             series.append(

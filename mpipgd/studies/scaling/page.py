@@ -30,8 +30,8 @@ CROWDED = (
     "scaling, and have no efficiency."
 )
 TEXTS = {
-    "strong": "Strong scaling: the same rows, shared by more ranks.",
-    "weak": "Weak scaling: rows in proportion to the ranks.",
+    "strong": "The same rows, shared by more ranks.",
+    "weak": "Rows in proportion to the ranks.",
 }
 
 
