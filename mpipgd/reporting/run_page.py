@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PAGE = "report.html"
 LARGEST = 20  # coefficients on the page
 LEAST_CLASSES, MOST_CLASSES = 2, 40  # of confusion matrices that are shown
+MOST_OUTPUTS = 12  # columns of coefficients that fit on paper
+MOST_RANKS = 48  # bars of ranks
 SCORES = {"regression": "R²", "binary": "accuracy", "multiclass": "accuracy"}
 TIMES = ("compute", "exchange", "read")  # of `times` in summary.json, by rank
 
@@ -289,22 +291,31 @@ def _coefficient_sections(run: RunFiles) -> Iterator[str]:
     coef = run.model.get("coef")
     if coef is None:
         return
-    names = run.model.get("feature_names") or [
-        f"feature {k}" for k in range(run.model["n_features"])
-    ]
+    names = run.model.get("feature_names")
     columns = coef.reshape(len(coef), -1)
     size = abs(columns).max(axis=1)
-    order = sorted(range(len(size)), key=lambda k: -size[k])[:LARGEST]
-    classes = list(map(str, run.model.get("classes") or []))
-    headings = classes if len(classes) == columns.shape[1] else ["coefficient"]
-    if len(headings) != columns.shape[1]:
-        headings = [f"output {k}" for k in range(columns.shape[1])]
-    rows = [[str(names[k]), *(f"{value:.4g}" for value in columns[k])] for k in order]
+    order = [int(row) for row in (-size).argsort(kind="stable")[:LARGEST]]
+    outputs = list(map(str, run.model.get("classes") or []))
+    if len(outputs) != columns.shape[1]:
+        outputs = [f"output {k}" for k in range(columns.shape[1])]
+    if len(outputs) == 1:
+        headings = ["coefficient"]
+    elif len(outputs) <= MOST_OUTPUTS:
+        headings = outputs
+    else:
+        headings = ["largest for", "coefficient"]
+    rows = []
+    for k in order:
+        cells = [f"{value:.4g}" for value in columns[k]]
+        if len(outputs) > MOST_OUTPUTS:
+            best = int(abs(columns[k]).argmax())
+            cells = [outputs[best], cells[best]]
+        rows.append([str(names[k]) if names else f"feature {k}", *cells])
     yield html.heading("Largest coefficients")
     scale = "of standardised features" if run.model["scaled"] else "of raw features"
     yield html.paragraph(
-        f"The {len(order)} largest of {_count(len(names), 'coefficient')} by absolute "
-        f"value, {scale}."
+        f"The {len(order)} features with the largest coefficients by absolute value, "
+        f"of {len(columns):,}; {scale}."
     )
     yield html.table(["feature", *headings], rows)
 
@@ -314,13 +325,17 @@ def _time_sections(run: RunFiles) -> Iterator[str]:
     times = run.summary.get("times")
     if not times:
         return
-    parts = {kind: [rank[kind] for rank in times] for kind in TIMES}
-    labels = [f"rank {number}" for number in range(len(times))]
+    slowest = sorted(range(len(times)), key=lambda k: -times[k]["compute"])
+    ranks = sorted(slowest[:MOST_RANKS])
+    parts = {kind: [times[rank][kind] for rank in ranks] for kind in TIMES}
+    labels = [f"rank {number}" for number in ranks]
     chart = bar_chart(labels, parts, unit="seconds", title="Seconds of each rank")
     caption = (
         "Of training, without evaluation and saving; an exchange includes the wait for "
         "other ranks, reading that of the rows before the first step."
     )
+    if len(times) > MOST_RANKS:
+        caption = f"The {MOST_RANKS} ranks of {len(times)} with most work. {caption}"
     if len(times) > 1:
         caption = f"{run.summary['slowest']['text']}. {caption}"
     yield html.figure(chart, "Where the time went", caption)

@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import shutil
+import sys
 from functools import partial
 from html.parser import HTMLParser
 
@@ -145,8 +147,6 @@ def test_without_a_picture_there_is_no_page(tmp_path):
 
 
 def test_a_page_needs_no_matplotlib(digits, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert run_page.write_run_page(digits).exists()
 
@@ -174,13 +174,31 @@ def test_several_runs_are_on_one_page(tmp_path, digits):
 @pytest.mark.parametrize("name", ["config.toml", "summary.json", "metrics.jsonl"])
 @pytest.mark.parametrize("text", ["", "[]", "\x00 no text", '{"event": "epoch"}\n'])
 def test_a_folder_that_is_not_complete_is_refused(digits, tmp_path, name, text):
-    import shutil
-
     run = tmp_path / "run"
     shutil.copytree(digits, run)
     (run / name).write_text(text)
     with pytest.raises(UsageError, match=r"run folder|evaluated|not TOML"):
         run_page.write_run_page(run)
+
+
+def test_many_ranks_and_outputs_fit_on_paper(digits, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(digits, run)
+    summary = json.loads((run / "summary.json").read_text())
+    summary["times"] = [
+        {"compute": 1.0 + rank, "exchange": 0.5, "read": 0.0} for rank in range(200)
+    ]
+    (run / "summary.json").write_text(json.dumps(summary))
+    with h5py.File(run / "model.h5", "a") as file:
+        del file["weights/coef"]
+        coef = np.zeros((64, 30))
+        coef[5, 7] = -3.0
+        file["weights/coef"] = coef
+    run_page.write_run_page(run)
+    page = Page(run / "report.html")
+    bars = [text for text in page.texts["text"] if text.startswith("rank ")]
+    assert bars == [f"rank {k}" for k in range(152, 200)]
+    assert page.texts["td"][:3] == ["pixel_0_5", "output 7", "-3"]
 
 
 @pytest.mark.mpi

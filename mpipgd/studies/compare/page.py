@@ -66,10 +66,17 @@ def _explanation(comparison: ranking.Comparison) -> str:
         "the same loop and clock. A gap is what the objective is above "
         f"{_reference_source(comparison)} ({comparison.reference:.8g}). The target is "
         f"an objective of {comparison.target:.6g}: {100 * (1 - comparison.gap):g} % of "
-        f"the way from the first weights, at {comparison.best.start:.6g}. Seconds are "
+        f"the way from the first weights, at {comparison.best.start:.6g}"
+        f"{_target_choice(comparison)}. Seconds are "
         "of training alone, without evaluation; with several repeats all figures are "
         "medians."
     )
+
+
+def _target_choice(comparison: ranking.Comparison) -> str:
+    if comparison.given_gap is not None:
+        return ", as asked for by --gap"
+    return ", chosen so that the first evaluation does not decide where it can"
 
 
 def _reference_source(comparison: ranking.Comparison) -> str:
