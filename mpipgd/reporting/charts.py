@@ -202,7 +202,7 @@ def _ticks(low: float, high: float, axis: Axis) -> Iterator[float]:
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
         every = max(1, math.ceil((last - first) / 7))
         for power in range(first, last + 1, every):
-            for factor in (1, 2, 5) if last - first <= 2 else (1,):
+            for factor in (1, 2, 5) if last - first <= 3 else (1,):
                 if low <= factor * 10.0**power <= high:
                     yield factor * 10.0**power
         return

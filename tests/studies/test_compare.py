@@ -147,6 +147,7 @@ def test_a_comparison_ranks_all_runs_and_says_which_diverged(comm, folder, agree
             summary = json.loads(open(f"{row['folder']}/summary.json").read())
             agree(float(row["loss"]) == summary["loss"] > 0, comm)
     check_page(folder / "out/index.html", chosen, 4 if comm.size > 1 else 3)
+    agree("Test R² by epochs" in (folder / "out/index.html").read_text(), comm)
     lines = (folder / "out/table.md").read_text().splitlines()
     agree(len([line for line in lines if line[0:1] == "|"]) == len(chosen) + 2, comm)
 

@@ -140,7 +140,9 @@ def _figures(comparison: ranking.Comparison) -> Iterator[str]:
         row["label"]: comparison.runs_of(row["label"])[0]["records"] for row in rows
     }
     tested = all(r["test_loss"] is not None for run in records.values() for r in run)
-    name = f"{'test' if tested else 'training'} score (R² or accuracy)"
+    names = {run["score_name"] for run in comparison.runs if "score_name" in run}
+    score = names.pop() if len(names) == 1 else "score"
+    name = f"{'test' if tested else 'training'} {score}"
     chart = runs_chart(records, label=name)
     caption = (
         "Of the first repeat; thin lines are the workers' own models, if recorded."

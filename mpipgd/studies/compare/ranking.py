@@ -18,6 +18,7 @@ from ...config.options import TrainConfig
 from ...errors import CheckpointError
 from ...reporting.base import Record
 from ...reporting.run_folder import read_epochs
+from ...reporting.run_page import RunFiles
 from ...reporting.tables import format_bytes, format_number, format_table
 from .optimum import Reference
 
@@ -74,7 +75,11 @@ def run_result(label: str, options: TrainConfig, repeat: int, status: str) -> Ru
     time = {kind: ranks["mean"] for kind, ranks in summary["time"].items()}
     final = {key: summary[key] for key in (*FINAL, "epochs", "steps", "workers")}
     final["rows_per_second"] = summary["samples_per_second"]
-    return result | final | time | {"weights_sha256": summary["weights_sha256"]}
+    names = {
+        "weights_sha256": summary["weights_sha256"],
+        "score_name": RunFiles(folder).score,
+    }
+    return result | final | time | names
 
 
 @dataclass(frozen=True)
