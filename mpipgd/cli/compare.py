@@ -40,8 +40,8 @@ class CompareCommand(ParallelCommand):
         add("--repeat", metavar="N", default="1", help="with as many seeds [1]")
         add(
             "--gap",
-            default="0.1",
-            help="share of the way to the optimum that may be left at the target [0.1]",
+            help="share of the way to the optimum that may be left at the target [one "
+            "that separates the settings, at most 0.1]",
         )
         add("--out", metavar="DIR", help="the folder (default: runs/TIME-DATA-compare)")
         add_study_flags(parser)
@@ -53,7 +53,10 @@ class CompareCommand(ParallelCommand):
         self.repeat = _parse_positive(
             args.repeat, int, "--repeat", "a whole number of at least 1"
         )
-        self.gap = _parse_positive(args.gap, float, "--gap", "a number above 0")
+        self.gap = args.gap and _parse_positive(
+            args.gap, float, "--gap", "a number above 0"
+        )
+        self.grid_axes = len(args.grid)
         self.out: str | None = args.out
 
     def run(self, comm: "Comm", say: Printer) -> int:
@@ -65,6 +68,7 @@ class CompareCommand(ParallelCommand):
             out=self.out,
             repeat=self.repeat,
             gap=self.gap,
+            grid_axes=self.grid_axes,
             comm=comm,
             say=say,
             command=" ".join(

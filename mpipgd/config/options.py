@@ -288,7 +288,7 @@ class TrainConfig:
         "end all ranks when no step was made for so many seconds; 0: never",
         low=0,
     )
-    picture: bool = _run(True, "draw the losses into the run folder")
+    picture: bool = _run(True, "write report.html, and with matplotlib loss.png")
     quiet: bool = _run(False, "print nothing but errors")
 
     def __post_init__(self) -> None:

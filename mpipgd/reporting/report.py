@@ -13,7 +13,7 @@ from ..atomic_file import translate_os_errors
 from ..config import toml
 from ..config.options import SWEEP_KEYS
 from ..errors import CheckpointError, UsageError
-from . import plots
+from . import plots, run_page
 from .run_folder import read_epochs
 from .tables import format_number, format_table
 from .timing import TIME_KINDS
@@ -65,7 +65,7 @@ def header_lines(context: ReportedRun, ranks: int, step: int) -> Iterator[str]:
 
 
 def footer_lines(
-    context: ReportedRun, summary: Mapping[str, Any], picture: Path | None
+    context: ReportedRun, summary: Mapping[str, Any], page: Path | None
 ) -> Iterator[str]:
     """Yield the lines that say what a run did, and where to look next."""
     folder, time = context.options.run, summary["time"]
@@ -104,7 +104,7 @@ def footer_lines(
     if summary["reason"] != "epochs":
         yield f"ended early: {summary['reason']}"
     yield f"weights {summary['weights_sha256'][:16]}…, in {folder}/model.h5"
-    look = f"{folder}/loss.png" if picture else f"{folder}/metrics.jsonl"
+    look = page if page else f"{folder}/metrics.jsonl"
     yield f"look at {look}; try: mpipgd evaluate {folder} DATA"
 
 
@@ -137,17 +137,22 @@ def report(
     folders: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str] | None = None,
     plot_options: Mapping[str, str] | None = None,
+    *,
+    html: bool = False,
 ) -> list[str]:
     """Plot the curves of runs on one axis; return lines that say how they ended.
 
     `output` is the path of a picture, `plot_options` are keywords of
-    `plots.plot_runs`. Unfinished runs are drawn as far as they are. Raises UsageError
-    for what is no run folder.
+    `plots.plot_runs`. With `html` there is a page in its place: of a single run,
+    without `output`, the report.html of its folder. Unfinished runs are drawn as far
+    as they are. Raises UsageError for what is no run folder.
     """
     plot_options = {"against": "epoch", "show": "score", **(plot_options or {})}
     series = {_name(folder, folders): _evaluations(folder) for folder in folders}
     rows = [HEADINGS, *map(_summary_row, folders, series)]
     lines = format_table(rows)
+    if html:
+        return [*lines, f"look at {_write_page(folders, output, plot_options, rows)}"]
     if not plots.has_matplotlib():
         return [*lines, "no picture: pip install matplotlib"]
     path = output or Path(folders[0] if len(folders) == 1 else ".") / "report.png"
@@ -164,6 +169,21 @@ def report(
     with translate_os_errors(path, CheckpointError), _refusing_format(path):
         plots.plot_runs(series, path, name=names[plot_options["show"]], **plot_options)
     return [*lines, f"look at {path}"]
+
+
+def _write_page(
+    folders: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str] | None,
+    plot_options: Mapping[str, str],
+    rows: Sequence[Sequence[str]],
+) -> str | os.PathLike[str]:
+    """Write the page of one run or of several; return its path."""
+    if len(folders) == 1 and output is None:
+        return run_page.write_run_page(folders[0])
+    path = output or run_page.PAGE
+    runs = {_name(folder, folders): folder for folder in folders}
+    run_page.write_runs_page(runs, path, rows=rows, **plot_options)
+    return path
 
 
 def _name(

@@ -1,4 +1,4 @@
-"""What a run leaves behind: its summary, its model, its plot."""
+"""What a run leaves behind: its summary, model, page and plot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..comm import mpi
 from ..config import toml
 from ..objectives.sweep import LinearSweep
-from ..reporting import plots, report
+from ..reporting import plots, report, run_page
 from ..reporting.run_folder import read_epochs
 from ..reporting.timing import slowest_rank
 from . import inference
@@ -69,7 +69,7 @@ def summarize(
 
 
 def write_results(context: RunContext, summary: dict[str, Any]) -> None:
-    """Write model, summary and plot, and print what came out, on rank 0; collective."""
+    """Write model, summary, page and plot, and print the results; collective."""
     consensus = context.components.store.consensus(summary["steps"])
     weights = context.objective.raw_weights(consensus)
     with mpi.raise_collectively(context.grid.comm):
@@ -84,12 +84,13 @@ def write_results(context: RunContext, summary: dict[str, Any]) -> None:
             model = inference.Model(data.header, objective, weights, data.scaling)
             model.write(folder / "model.h5", text, context.data_signature)
             context.run_folder.json("summary.json", summary)
-            plot = None
-            if context.options.picture and plots.has_matplotlib():
-                plot = folder / "loss.png"
-                plots.plot_loss(read_epochs(folder), plot)
+            page = None
+            if context.options.picture:
+                page = run_page.write_run_page(folder)
+                if plots.has_matplotlib():
+                    plots.plot_loss(read_epochs(folder), folder / "loss.png")
             context.console.close()
-            for line in report.footer_lines(context, summary, plot):
+            for line in report.footer_lines(context, summary, page):
                 context.console.say(line)
 
 

@@ -46,7 +46,7 @@ def test_run_folder_holds_what_the_contract_says(comm, folder, agree):
     agree(summary["ranks"] == comm.size and summary["exit"] == 0, comm)
     found = {path.name for path in home.iterdir()}
     assert found >= {"config.toml", "env.json", "metrics.jsonl", "checkpoints"}
-    assert found >= {"model.h5", "summary.json", "loss.png"}
+    assert found >= {"model.h5", "summary.json", "loss.png", "report.html"}
     stored = TrainConfig(**toml.read(home / "config.toml"))
     assert (stored.strategy, stored.workers) == ("average", 5)
     epochs = lines(home, "epoch")

@@ -26,7 +26,8 @@ def compare(
     *,
     out: str | None = None,
     repeat: int = 1,
-    gap: float = 0.1,
+    gap: float | None = None,
+    grid_axes: int = 0,
     comm: Comm,
     say: Callable[..., None],
     command: str = "",
@@ -56,7 +57,7 @@ def compare(
         say(f"{len(runs)}/{repeat * len(settings)}  {ranking.line(runs[-1])}")
     facts = _common([_facts(options, comm.size) for options in settings.values()])
     facts |= {"command": command} if command else {}
-    comparison = ranking.Comparison(runs, best, gap, repeat, facts)
+    comparison = ranking.Comparison(runs, best, gap, repeat, facts, grid_axes)
     mpi.on_root(comm, _write, folder, comparison)
     say()
     for text in ranking.table(comparison):
