@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import UsageError, nearest
-from .base import Command
+from .base import Command, check_data_name
 from .compare import CompareCommand
 from .data import DataCommand
 from .doctor import DoctorCommand
@@ -60,6 +60,8 @@ def parse(argv: Sequence[str]) -> tuple[type[Command], argparse.Namespace]:
     """
     words = list(argv)
     if not words or words[0] not in (*COMMANDS, "-h", "--help", "--version"):
+        if words and not words[0].startswith("-"):
+            check_data_name(words[0], COMMANDS)
         words.insert(0, DEFAULT)
     inner_words = []
     command = COMMANDS.get(words[0])

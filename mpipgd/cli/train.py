@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import toml
 from ..config.option import flag, option_type, parse_flag
 from ..config.options import TrainConfig
-from .base import ParallelCommand, Printer
+from .base import ParallelCommand, Printer, check_data_name
 
 if TYPE_CHECKING:
     from ..comm.mpi import Comm
@@ -81,6 +81,7 @@ def given_options(args: argparse.Namespace) -> dict[str, Any]:
             )
     if POSITIONAL.upper() in given:
         options[POSITIONAL] = given[POSITIONAL.upper()]
+        check_data_name(options[POSITIONAL])
     return options
 
 

@@ -1,5 +1,6 @@
 """One option of a run: a dataclass field with help, known values and bounds."""
 
+import math
 import types
 import typing
 from collections.abc import Iterable
@@ -10,6 +11,8 @@ from ..errors import UsageError, expect
 
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text"}
 _TYPE_NAMES |= {bool: "true or false"}
+_PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
+MINIMUM_BYTES = 10**6  # of a number without a unit: less is a forgotten unit
 
 
 def option(
@@ -65,8 +68,9 @@ def parse_flag(option: Field[Any], text: str) -> Any:
             return tuple(item_type(item) for item in text.split(","))
         return value_type(text)
     except ValueError:
-        plural = "s, separated by commas" if item_type else ""
-        expected = _TYPE_NAMES[item_type or value_type] + plural
+        expected = _TYPE_NAMES.get(value_type, "")
+        if item_type:
+            expected = f"{_PLURALS[item_type]}, separated by commas"
         raise UsageError(f"{flag(option.name)} {text}: expected {expected}") from None
 
 
@@ -115,6 +119,9 @@ def parse_bytes(text: str) -> int:
         count = float(number) * units[text[len(number) :].upper()]
     except (ValueError, KeyError):
         count = 0
-    if not count >= 1:
-        raise UsageError(f"--memory-limit {text}: expected bytes, as 500MB or 2GB")
+    has_unit = len(number) < len(text)
+    if not (1 if has_unit else MINIMUM_BYTES) <= count < math.inf:
+        raise UsageError(
+            f"--memory-limit {text}: expected bytes with a unit, as 500MB or 2GB"
+        )
     return int(count)

@@ -23,6 +23,7 @@ _workers, _run = _in_group("workers"), _in_group("run")
 # objectives, transforms, stores, … on purpose: those import numpy, which --help must
 # not load. tests/config/test_options.py compares them.
 LOSSES = ("squared", "huber", "log", "hinge", "squared_hinge", "softmax")
+BUNDLED = ("digits", "diabetes", "breast_cancer", "wine", "iris")
 SWEEP_KEYS = ("lr", "alpha", "l1_ratio")  # options that --many takes lists of
 
 
@@ -35,8 +36,7 @@ class TrainConfig:
 
     data: str = _data(
         "digits",
-        "a file, a glob, a folder of shards, or a bundled set: digits, diabetes, "
-        "breast_cancer, wine, iris",
+        f"a file, a glob, a folder of shards, or a bundled set: {', '.join(BUNDLED)}",
     )
     x: str | None = _data(
         None,

@@ -6,6 +6,7 @@ Evaluation is in `evaluation`.
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,8 @@ class CallbackList:
         if reason == "signal":
             folder = self.context.options.run
             raise StopRequested(
-                f"stopped on request after step {step:,}; go on with --resume {folder}",
+                f"stopped on request after step {step:,}; go on with "
+                f"mpipgd --resume {shlex.quote(str(folder))}",
                 agreed=True,
             )
 

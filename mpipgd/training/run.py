@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..comm import mpi
@@ -34,10 +35,18 @@ def train(options: TrainConfig, *, comm: Comm) -> dict[str, Any] | None:
     Collective over `comm`. Raises an MpipgdError on all ranks for foreseeable errors.
     """
     options = dataclasses.replace(options, workers=options.workers or comm.size)
-    folder = mpi.on_root(
-        comm, run_folder.create_run_folder, options.run, options.data, options.strategy
+    create = partial(
+        run_folder.create_run_folder, options.run, options.data, options.strategy
     )
-    return _run(dataclasses.replace(options, run=str(folder)), comm, None)
+    creation = mpi.on_root(
+        comm,
+        partial(
+            run_folder.record_creation, create, given=options.run, inside="checkpoints"
+        ),
+    )
+    on_root = mpi.root_else(comm, creation, None)
+    with run_folder.removed_if_refused(on_root, begun="metrics.jsonl"):
+        return _run(dataclasses.replace(options, run=str(creation.folder)), comm, None)
 
 
 def resume(

@@ -120,6 +120,19 @@ def test_values_out_of_bounds_are_refused(changes, message):
         TrainConfig(**changes)
 
 
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--hidden", "4,x"], "--hidden 4,x: expected whole numbers, separated"),
+        (["--alpha", "a"], "--alpha a: expected numbers, separated by commas"),
+        (["--epochs", "x"], "--epochs x: expected a whole number$"),
+    ],
+)
+def test_flags_that_are_no_numbers_say_what_is_expected(words, message):
+    with pytest.raises(UsageError, match=message):
+        parsed_config(*words)
+
+
 def test_abbreviated_flags_are_refused():
     with pytest.raises(UsageError, match="--epoch"):
         parsed_config("--epoch", "3")
