@@ -1,6 +1,5 @@
 """How far runs have come, from their folders only."""
 
-import contextlib
 import json
 import os
 import platform
@@ -66,14 +65,15 @@ def _damaged_file(folder: Path) -> str:
     """Return the name of the first file of a run that cannot be read."""
     for name in ("config.toml", "env.json", "summary.json", "progress.json"):
         path = folder / name
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                text = path.read_text()
-                values = (tomllib if name == "config.toml" else json).loads(text)
-            except (OSError, ValueError):
-                return name
-            if not isinstance(values, dict) or not values:
-                return name
+        if not path.exists():
+            continue
+        try:
+            text = path.read_text()
+            values = (tomllib if name == "config.toml" else json).loads(text)
+        except (OSError, ValueError):
+            return name
+        if not isinstance(values, dict) or not values:
+            return name
     return "metrics.jsonl"
 
 

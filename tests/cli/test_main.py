@@ -68,3 +68,49 @@ def test_printed_config_runs_again_as_it_is(tmp_path, mpipgd):
         assert mpipgd(*more, "--run", home)[0] == 0
         shas.append(json.loads((home / "summary.json").read_text())["weights_sha256"])
     assert shas[0] == shas[1]
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    "words, code, message",
+    [
+        (["irsi"], 2, "did you mean iris"),
+        (["tain"], 2, "did you mean train"),
+        (["compare", "digitz"], 2, "did you mean digits"),
+        (["absent.h5"], 3, "absent.h5"),
+        (["compare", "absent.h5"], 3, "absent.h5"),
+        (["iris", "--loss", "squared"], 2, "squared"),
+        (["iris", "--strategy", "average", "--n-sync", "100000"], 2, "--n-sync"),
+        (["iris", "--x", "a", "--y", "b"], 3, "data.h5"),
+        (["iris", "--trace", "absent/trace.json"], 2, "--trace"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(
+    comm, shared_tmp, mpipgd, words, code, message, monkeypatch
+):
+    monkeypatch.chdir(shared_tmp)
+    found, out, err = mpipgd(*words)
+    assert found == code
+    assert comm.rank or message in err
+    comm.Barrier()
+    assert not list(shared_tmp.iterdir())
+
+
+def test_a_folder_that_was_there_stays(tmp_path, mpipgd):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").touch()
+    assert mpipgd("iris", "--loss", "squared", "--run", tmp_path / "run")[0] == 2
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
+def test_a_run_that_fails_after_its_first_step_tells_how(tmp_path, mpipgd):
+    words = "iris", "--lr", "1e300", "--epochs", 9, "--run", tmp_path / "run"
+    assert mpipgd(*words)[0] == 4
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["exit"] == 4
+
+
+@pytest.mark.parametrize("classes", ["0", "1"])
+def test_less_than_two_classes_are_refused(tmp_path, mpipgd, classes):
+    out = tmp_path / "d.h5"
+    code, _, err = mpipgd("data", "make", "blobs", out, "--classes", classes)
+    assert code == 2 and "expected at least 2" in err and not out.exists()
