@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from mpipgd.comm import mpi
+
 from ..support import run
 
 
@@ -86,13 +88,14 @@ def test_printed_config_runs_again_as_it_is(tmp_path, mpipgd):
     ],
 )
 def test_what_is_refused_leaves_nothing(
-    comm, shared_tmp, mpipgd, words, code, message, monkeypatch
+    shared_tmp, mpipgd, words, code, message, monkeypatch
 ):
+    world = mpi.world()
     monkeypatch.chdir(shared_tmp)
     found, out, err = mpipgd(*words)
     assert found == code
-    assert comm.rank or message in err
-    comm.Barrier()
+    assert world.rank or message in err
+    world.Barrier()
     assert not list(shared_tmp.iterdir())
 
 
