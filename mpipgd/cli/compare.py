@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import UsageError
 from .base import ParallelCommand, Printer
-from .train import add_study_flags, given_options
+from .train import add_study_flags, check_flags_are_used, given_options
 
 if TYPE_CHECKING:
     from ..comm.mpi import Comm
@@ -50,6 +50,7 @@ class CompareCommand(ParallelCommand):
         from ..studies.compare import settings
 
         self.settings = settings.parse(args.strategies, args.grid, given_options(args))
+        check_flags_are_used(args, self.settings.values())
         self.repeat = _parse_positive(
             args.repeat, int, "--repeat", "a whole number of at least 1"
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import DataError, UsageError
 from ..studies.scaling.network import parse_network
 from .base import Printer, StandaloneCommand, parse_integer
-from .train import add_study_flags, given_options
+from .train import add_study_flags, check_flags_are_used, given_options
 
 if TYPE_CHECKING:
     from ..studies.scaling.study import Study
@@ -126,6 +126,7 @@ class ScaleCommand(StandaloneCommand):
             repeat=self.repeat,
             global_batch=self.global_batch,
         )
+        check_flags_are_used(self.args, new_study.settings.values())
         if data not in BUNDLED and not glob.glob(data):
             raise DataError(f"{data}: there is no such file or folder")
         folder = run_folder.create_folder(out, data, "scale", inside="runs").absolute()

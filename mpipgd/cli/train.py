@@ -6,7 +6,13 @@ from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
 from ..config import toml
-from ..config.option import flag, option_type, parse_flag
+from ..config.option import (
+    describe_applies,
+    expect_used,
+    flag,
+    option_type,
+    parse_flag,
+)
 from ..config.options import TrainConfig
 from .base import ParallelCommand, Printer, check_data_name
 
@@ -39,6 +45,8 @@ class TrainCommand(ParallelCommand):
         self.options = given_options(args)
         self.config = TrainConfig(**self.options)
         self.resume: str | None = args.resume
+        if not self.resume:
+            check_flags_are_used(args, [self.config])
         self.print_config: bool = args.print_config
 
     @property
@@ -83,6 +91,18 @@ def given_options(args: argparse.Namespace) -> dict[str, Any]:
         options[POSITIONAL] = given[POSITIONAL.upper()]
         check_data_name(options[POSITIONAL])
     return options
+
+
+def check_flags_are_used(
+    args: argparse.Namespace, configs: Collection[TrainConfig]
+) -> None:
+    """Raise UsageError for a flag that none of the runs uses.
+
+    What --config holds is not checked: it may be stored from any run.
+    """
+    for name in OPTIONS.keys() & vars(args).keys():
+        if name != POSITIONAL:
+            expect_used(name, configs)
 
 
 def _add_data_and_config(parser: argparse.ArgumentParser) -> None:
@@ -135,6 +155,8 @@ def _add_flag(group: argparse._ArgumentGroup, option: Field[Any]) -> None:
 def _help_text(option: Field[Any]) -> str:
     """Return the help of an option, with its default in brackets."""
     text = option.metadata["help"].replace("%", "%%")
+    applies = describe_applies(option)
+    text += f" (with {applies})" if applies else ""
     default = option.default
     if default is None or isinstance(default, bool):
         return text
