@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of commands that apply a run's model to data."""
     parser.add_argument("RUN", help="a run folder")
-    parser.add_argument("DATA", help="a file, a glob or a folder of shards")
+    parser.add_argument(
+        "DATA", help="a file, a glob, a folder of shards, or a bundled set"
+    )
     parser.add_argument("--x", metavar="PATH", help="path of the features in the file")
     parser.add_argument("--y", metavar="PATH", help="path of the targets in the file")
 
@@ -33,10 +35,12 @@ class EvaluateCommand(ParallelCommand):
 
     def run(self, comm: "Comm", say: Printer) -> int:
         """Print rows, loss and score of each split."""
+        from ..data.create.bundled import bundled_path
         from ..training import inference
 
         args = self.args
-        scores = inference.evaluate(args.RUN, args.DATA, comm=comm, x=args.x, y=args.y)
+        with bundled_path(comm, args.DATA) as data:
+            scores = inference.evaluate(args.RUN, data, comm=comm, x=args.x, y=args.y)
         say(f"{'part':<6} {'rows':>10} {'loss':>12} {'score':>8}")
         for split, result in scores.items():
             say(

@@ -29,12 +29,14 @@ class PredictCommand(ParallelCommand):
 
     def run(self, comm: "Comm", say: Printer) -> int:
         """Predict, and print the number of rows of each split."""
+        from ..data.create.bundled import bundled_path
         from ..training import inference
 
         args = self.args
-        rows_of_split = inference.predict(
-            args.RUN, args.DATA, args.output, comm=comm, x=args.x, y=args.y
-        )
+        with bundled_path(comm, args.DATA) as data:
+            rows_of_split = inference.predict(
+                args.RUN, data, args.output, comm=comm, x=args.x, y=args.y
+            )
         for split, rows in rows_of_split.items():
             say(
                 f"{args.output}: /{split}/prediction and /{split}/output, {rows:,} rows"

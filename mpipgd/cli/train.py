@@ -23,6 +23,30 @@ POSITIONAL = "data"  # the option that is an argument, not a flag
 OPTIONS = {option.name: option for option in fields(TrainConfig)}
 
 
+class GridAction(argparse.Action):
+    """Collects words KEY=V1,V2 of a flag that may be repeated.
+
+    A last word without "=" is DATA, which may stand behind the flag.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Append the words to those of the flag so far."""
+        words = list(values)
+        if "=" not in words[-1] and len(words) > 1:
+            setattr(namespace, POSITIONAL.upper(), words.pop())
+        for word in words:
+            if "=" not in word:
+                parser.error(f"{option_string} {word}: expected KEY=V1,V2")
+        earlier = getattr(namespace, self.dest, None) or []
+        setattr(namespace, self.dest, [*earlier, *words])
+
+
 class TrainCommand(ParallelCommand):
     """Train a model on DATA in parallel; its weights depend on workers, not on
     ranks.
@@ -84,6 +108,8 @@ def given_options(args: argparse.Namespace) -> dict[str, Any]:
     for name, option in OPTIONS.items():
         if name in given and name != POSITIONAL:
             value = given[name]
+            if name == "many":
+                value = " ".join(value)
             options[name] = (
                 parse_flag(option, value) if isinstance(value, str) else value
             )
@@ -139,6 +165,15 @@ def _add_flag(group: argparse._ArgumentGroup, option: Field[Any]) -> None:
             action="store_false" if option.default else "store_true",
             default=argparse.SUPPRESS,
             help=f"do not: {text}" if option.default else text,
+        )
+    elif option.name == "many":
+        group.add_argument(
+            name,
+            action=GridAction,
+            nargs="+",
+            default=argparse.SUPPRESS,
+            help=text,
+            metavar="KEY=V1,V2",
         )
     else:
         choices = option.metadata["choices"]

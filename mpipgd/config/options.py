@@ -144,8 +144,8 @@ class TrainConfig:
     )
     many: str | None = _descent(
         None,
-        "settings to train together, in one pass: as lr=0.1,0.01,alpha=1e-3,1e-4 for "
-        "all four",
+        "settings to train together, in one pass: as lr=0.1,0.01 alpha=1e-3,1e-4 for "
+        "all four; repeatable",
         applies={"model": ("linear",)},
     )
     schedule: str = _descent(

@@ -14,6 +14,7 @@ from ..config import toml
 from ..config.options import SWEEP_KEYS
 from ..errors import CheckpointError, UsageError
 from . import plots
+from .command_line import command_line
 from .run_folder import read_epochs
 from .tables import format_number, format_table
 from .timing import TIME_KINDS
@@ -89,7 +90,17 @@ def footer_lines(
         yield f"ended early: {summary['reason']}"
     yield f"weights {summary['weights_sha256'][:16]}…, in {folder}/model.h5"
     look = f"{folder}/loss.png" if picture else f"{folder}/metrics.jsonl"
-    yield f"look at {look}; try: mpipgd evaluate {folder} DATA"
+    yield f"look at {look}; try: {_evaluation(context)}"
+
+
+def _evaluation(context: ReportedRun) -> str:
+    """Return the command that evaluates a run on the data that it was trained on."""
+    options = context.options
+    assert options.run is not None  # set by `run.train`
+    words = ["evaluate", options.run, options.data]
+    for flag, path in (("--x", options.x), ("--y", options.y)):
+        words += [flag, path] if path else []
+    return command_line(*words)
 
 
 def _sweep_lines(summary: Mapping[str, Any]) -> Iterator[str]:

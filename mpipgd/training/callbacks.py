@@ -6,7 +6,6 @@ Evaluation is in `evaluation`.
 from __future__ import annotations
 
 import math
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from ..comm import environment, mpi
 from ..errors import StopRequested, check_finite
+from ..reporting.command_line import command_line
 from ..transforms.base import flatten
 from . import checkpoint
 from .evaluation import SWITCH_TO_LBFGS
@@ -98,7 +98,7 @@ class CallbackList:
             folder = self.context.options.run
             raise StopRequested(
                 f"stopped on request after step {step:,}; go on with "
-                f"mpipgd --resume {shlex.quote(str(folder))}",
+                f"{command_line('--resume', str(folder))}",
                 agreed=True,
             )
 
