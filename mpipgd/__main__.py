@@ -20,6 +20,7 @@ from .errors import MpipgdError, UsageError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code, the same on all ranks."""
+    cli.complete()
     environment.configure_environment()
     is_first = environment.rank() == 0  # MPI has not started: the launcher's number
     try:

@@ -32,6 +32,7 @@ LONG = {  # program -> why it is not run
     ".venv-mpich/bin/python": "it runs other tests",
     ".venv-mpich/bin/mpirun": "it runs other tests",
     "source": "it wants an environment that was installed, or a site",
+    "eval": "it changes the shell",
     "export": "it only sets variables",
     "sbatch": "it wants SLURM: scripts/test --cluster",
     "srun": "it wants SLURM: scripts/test --cluster",

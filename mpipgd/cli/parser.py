@@ -1,6 +1,7 @@
 """The table of all commands, and the parser of the command line."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -76,6 +77,17 @@ def parse(argv: Sequence[str]) -> tuple[type[Command], argparse.Namespace]:
         parser.error(f"unknown {kind} {flag}" + nearest(flag, args.parser.flags))
     args.inner_words, args.unknown_words = inner_words, unknown
     return args.command, args
+
+
+def complete() -> None:
+    """Print the words that may follow, where a shell asks for them, and end.
+
+    The shell asks by the environment variable _ARGCOMPLETE.
+    """
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(_build_parser())
 
 
 def _build_parser() -> Parser:

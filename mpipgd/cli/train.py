@@ -178,13 +178,15 @@ def _add_flag(group: argparse._ArgumentGroup, option: Field[Any]) -> None:
     else:
         choices = option.metadata["choices"]
         metavar = "|".join(choices) if choices else option.name.split("_")[-1].upper()
-        group.add_argument(
+        action = group.add_argument(
             name,
             dest=option.name,
             default=argparse.SUPPRESS,
             help=text,
             metavar=metavar,
         )
+        if choices:  # argcomplete's way to attach them; `check_value` refuses others
+            setattr(action, "completer", lambda **_: choices)  # noqa: B010
 
 
 def _help_text(option: Field[Any]) -> str:

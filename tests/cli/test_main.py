@@ -190,3 +190,22 @@ def parsed(*words):
     """Return the command that some words make."""
     command, args = cli.parse(words)
     return command(args)
+
+
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("mpipgd comp", {"compare"}),
+        ("mpipgd train --strat", {"--strategy"}),
+        ("mpipgd train --strategy e", {"elastic"}),
+        ("mpipgd compare --gri", {"--grid"}),
+    ],
+)
+def test_a_shell_completes_words(line, expected, tmp_path):
+    pytest.importorskip("argcomplete")
+    words = tmp_path / "words"
+    asks = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    asks |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(words), "_ARGCOMPLETE_IFS": "\n"}
+    command = [sys.executable, "-m", "mpipgd"]
+    subprocess.run(command, env=os.environ | asks, timeout=60, check=True)
+    assert set(words.read_text().split()) == expected
