@@ -64,8 +64,13 @@ def resume(
 
 
 def _load_checkpoint(folder: str, changes: dict[str, Any]) -> Resume:
-    for key in changes.keys() - RESUMABLE_OPTIONS:
-        raise UsageError(f"--resume takes no {flag(key)}: the run goes on as it began")
+    for key in sorted(changes.keys() - RESUMABLE_OPTIONS):
+        name = "DATA" if key == "data" else flag(key)
+        others = ", ".join(flag(option) for option in sorted(RESUMABLE_OPTIONS))
+        raise UsageError(
+            f"--resume takes no {name}: the run goes on as it began, and only {others} "
+            "may differ"
+        )
     path, content = checkpoint.newest(folder)
     return Resume(path, content.attributes)
 

@@ -209,3 +209,16 @@ def test_a_shell_completes_words(line, expected, tmp_path):
     command = [sys.executable, "-m", "mpipgd"]
     subprocess.run(command, env=os.environ | asks, timeout=60, check=True)
     assert set(words.read_text().split()) == expected
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--lr", "0.5"], "--resume takes no --lr: the run goes on as it began"),
+        (["iris"], "--resume takes no DATA"),
+        (["--momentum", "0.5"], "only --checkpoint-every, --epochs"),
+    ],
+)
+def test_resuming_says_what_may_differ(diabetes, mpipgd, words, message):
+    code, _, err = mpipgd("--resume", diabetes, *words)
+    assert code == 2 and message in err and err.count("\n") == 1
