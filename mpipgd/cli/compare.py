@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import UsageError
 from .base import ParallelCommand, Printer
-from .train import add_study_flags, given_options
+from .train import (
+    GridAction,
+    add_study_flags,
+    check_flags_are_used,
+    given_options,
+)
 
 if TYPE_CHECKING:
     from ..comm.mpi import Comm
@@ -33,9 +38,11 @@ class CompareCommand(ParallelCommand):
         add(
             "--grid",
             metavar="KEY=V1,V2",
+            action=GridAction,
             nargs="+",
             default=[],
-            help="try every combination of these with each setting, as lr=0.1,0.01",
+            help="try every combination of these with each setting, as "
+            "lr=0.1,0.01 batch_size=8,32; repeatable",
         )
         add("--repeat", metavar="N", default="1", help="with as many seeds [1]")
         add(
@@ -50,6 +57,7 @@ class CompareCommand(ParallelCommand):
         from ..studies.compare import settings
 
         self.settings = settings.parse(args.strategies, args.grid, given_options(args))
+        check_flags_are_used(args, self.settings.values())
         self.repeat = _parse_positive(
             args.repeat, int, "--repeat", "a whole number of at least 1"
         )

@@ -136,7 +136,12 @@ def _add_info_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("files", metavar="DATA", nargs="+", help="a file, a glob, or a folder")
+    add(
+        "files",
+        metavar="DATA",
+        nargs="+",
+        help="a file, a glob, a folder, a bundled set",
+    )
     add("--x", metavar="PATH", help="dataset of features in other HDF5 files")
     add("--y", metavar="PATH", help="dataset of targets in other HDF5 files")
 
@@ -184,22 +189,24 @@ def _import(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
 
 def _info(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
     from ..comm import mpi
+    from ..data.create.bundled import bundled_path
     from ..data.hdf5.describe import describe
     from ..reporting.progress import Progress
 
     for data in args.files:
-        lines = mpi.on_root(
-            comm,
-            partial(
-                describe,
-                data,
-                x=args.x,
-                y=args.y,
-                all_features=args.all,
-                progress=Progress,
-            ),
-        )
-        say("\n".join(lines))
+        with bundled_path(comm, data) as path:
+            lines = mpi.on_root(
+                comm,
+                partial(
+                    describe,
+                    path,
+                    x=args.x,
+                    y=args.y,
+                    all_features=args.all,
+                    progress=Progress,
+                ),
+            )
+        say("\n".join(lines).replace(path, data))
 
 
 def _check(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:

@@ -35,7 +35,9 @@ CLASS_NAMES = {
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of commands that apply a run's model to data."""
     parser.add_argument("RUN", help="a run folder")
-    parser.add_argument("DATA", help="a file, a glob or a folder of shards")
+    parser.add_argument(
+        "DATA", help="a file, a glob, a folder of shards, or a bundled set"
+    )
     parser.add_argument("--x", metavar="PATH", help="path of the features in the file")
     parser.add_argument("--y", metavar="PATH", help="path of the targets in the file")
     parser.add_argument(
@@ -71,18 +73,20 @@ class EvaluateCommand(ParallelCommand):
 
     def run(self, comm: "Comm", say: Printer) -> int:
         """Print the metrics of all splits."""
+        from ..data.create.bundled import bundled_path
         from ..training import inference
 
         args = self.args
-        metrics = inference.evaluate(
-            args.RUN,
-            args.DATA,
-            comm=comm,
-            x=args.x,
-            y=args.y,
-            curves=args.curves,
-            overwrite=args.overwrite,
-        )
+        with bundled_path(comm, args.DATA) as data:
+            metrics = inference.evaluate(
+                args.RUN,
+                data,
+                comm=comm,
+                x=args.x,
+                y=args.y,
+                curves=args.curves,
+                overwrite=args.overwrite,
+            )
         if args.json:
             say(json.dumps(metrics, indent=1, allow_nan=False, ensure_ascii=False))
             return 0

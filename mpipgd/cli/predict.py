@@ -50,21 +50,23 @@ class PredictCommand(ParallelCommand):
 
     def run(self, comm: "Comm", say: Printer) -> int:
         """Predict, and print the number of rows of each split."""
+        from ..data.create.bundled import bundled_path
         from ..training import inference
 
         args = self.args
-        rows_of_split = inference.predict(
-            args.RUN,
-            args.DATA,
-            args.output,
-            comm=comm,
-            x=args.x,
-            y=args.y,
-            split=args.split,
-            probabilities=args.probabilities,
-            id_column=args.id,
-            overwrite=args.overwrite,
-        )
+        with bundled_path(comm, args.DATA) as data:
+            rows_of_split = inference.predict(
+                args.RUN,
+                data,
+                args.output,
+                comm=comm,
+                x=args.x,
+                y=args.y,
+                split=args.split,
+                probabilities=args.probabilities,
+                id_column=args.id,
+                overwrite=args.overwrite,
+            )
         for split, rows in rows_of_split.items():
             say(f"{args.output}: {rows:,} predictions of the {split} rows")
         return 0

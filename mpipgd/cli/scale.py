@@ -2,14 +2,15 @@
 
 import argparse
 import dataclasses
+import glob
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..studies.scaling.network import parse_network
 from .base import Printer, StandaloneCommand, parse_integer
-from .train import add_study_flags, given_options
+from .train import add_study_flags, check_flags_are_used, given_options
 
 if TYPE_CHECKING:
     from ..studies.scaling.study import Study
@@ -108,7 +109,7 @@ class ScaleCommand(StandaloneCommand):
 
     def _open_study(self) -> "tuple[Study, Path]":
         """Return the study of --out and its folder, or else a new study and folder."""
-        from ..config.options import TrainConfig
+        from ..config.options import BUNDLED, TrainConfig
         from ..reporting import run_folder
         from ..studies.compare import settings
         from ..studies.scaling import runner, study
@@ -129,6 +130,9 @@ class ScaleCommand(StandaloneCommand):
             repeat=self.repeat,
             global_batch=self.global_batch,
         )
+        check_flags_are_used(self.args, new_study.settings.values())
+        if data not in BUNDLED and not glob.glob(data):
+            raise DataError(f"{data}: there is no such file or folder")
         folder = run_folder.create_folder(out, data, "scale", inside="runs").absolute()
         path = runner.resolve_data(data, folder)
         configs = {

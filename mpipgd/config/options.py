@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import UsageError
-from .option import check_value, option, parse_bytes, parse_class_weight
+from .option import AnyBut, check_value, option, parse_bytes, parse_class_weight
 
 
 def _in_group(group: str) -> Callable[..., Any]:
@@ -23,6 +23,7 @@ _workers, _run = _in_group("workers"), _in_group("run")
 # objectives, transforms, stores, … on purpose: those import numpy, which --help must
 # not load. tests/config/test_options.py compares them.
 LOSSES = ("squared", "huber", "log", "hinge", "squared_hinge", "softmax")
+BUNDLED = ("digits", "diabetes", "breast_cancer", "wine", "iris")
 SWEEP_KEYS = ("lr", "alpha", "l1_ratio")  # options that --many takes lists of
 
 
@@ -35,8 +36,7 @@ class TrainConfig:
 
     data: str = _data(
         "digits",
-        "a file, a glob, a folder of shards, or a bundled set: digits, diabetes, "
-        "breast_cancer, wine, iris",
+        f"a file, a glob, a folder of shards, or a bundled set: {', '.join(BUNDLED)}",
     )
     x: str | None = _data(
         None,
@@ -55,6 +55,7 @@ class TrainConfig:
         None,
         "memory for the rows on a node, as 2GB: what does not fit is read again and "
         "again, in random blocks",
+        applies={"split": ("disjoint",)},
     )
     rows_share: float = _data(
         1.0, "train on the first rows only, this share of them", low=0, high=1
@@ -83,14 +84,23 @@ class TrainConfig:
         "which loss; by default squared, log or softmax, as the task wants",
         choices=LOSSES,
     )
-    epsilon: float = _model(0.1, "residual from which the huber loss is linear", low=0)
+    epsilon: float = _model(
+        0.1,
+        "residual from which the huber loss is linear",
+        low=0,
+        applies={"loss": ("huber",)},
+    )
     hidden: tuple[int, ...] = _model(
-        (64,), "sizes of the mlp's hidden layers, as 256,64", low=1
+        (64,),
+        "sizes of the mlp's hidden layers, as 256,64",
+        low=1,
+        applies={"model": ("mlp",)},
     )
     activation: str = _model(
         "relu",
         "of the hidden layers",
         choices=("sigmoid", "tanh", "relu"),
+        applies={"model": ("mlp",)},
     )
     penalty: str = _model(
         "l2",
@@ -102,12 +112,23 @@ class TrainConfig:
         "strength of the penalty; for an mlp also one a layer, as 1e-2,1e-5",
         low=0,
     )
-    l1_ratio: float = _model(0.15, "share of l1 in elasticnet", low=0, high=1)
-    intercept: bool = _model(True, "learn an intercept (linear)")
+    l1_ratio: float = _model(
+        0.15,
+        "share of l1 in elasticnet",
+        low=0,
+        high=1,
+        applies={"penalty": ("elasticnet",)},
+    )
+    intercept: bool = _model(
+        True,
+        "learn an intercept",
+        applies={"model": ("linear",)},
+    )
     init_std: tuple[float, ...] | None = _model(
         None,
         "deviations of the mlp's first weights and biases, as 0.001,0.1",
         low=0,
+        applies={"model": ("mlp",)},
     )
     dtype: str | None = _model(
         None,
@@ -139,37 +160,83 @@ class TrainConfig:
         "go on with it over all rows when an epoch brings less than 5 %, or --tol "
         "(Agarwal et al. 2011)",
         choices=("lbfgs",),
+        applies={"optimizer": AnyBut("lbfgs")},
+    )
+    lr: float = _descent(
+        0.1,
+        "learning rate",
+        low=0,
+        applies={"optimizer": AnyBut("lbfgs")},
+    )
+    momentum: float = _descent(
+        0.9,
+        "share of the last update in the next one",
+        low=0,
+        high=1,
+        applies={"optimizer": ("momentum", "nesterov")},
     )
     weight_decay: float | None = _descent(
         None,
         "of weights, not of intercepts, at every step, besides the penalty's in the "
-        "gradient (adamw; default: 0.01)",
+        "gradient (default: 0.01)",
         low=0,
+        applies={"optimizer": ("adamw",)},
     )
-    lr: float = _descent(0.1, "learning rate", low=0)
-    momentum: float = _descent(0.9, "of momentum and nesterov", low=0, high=1)
     many: str | None = _descent(
         None,
-        "settings to train together, in one pass: as lr=0.1,0.01,alpha=1e-3,1e-4 for "
-        "all four (linear); chosen by the validation score, with --validation 0.2 "
+        "settings to train together, in one pass: as lr=0.1,0.01 alpha=1e-3,1e-4 for "
+        "all four; repeatable; chosen by the validation score, with --validation 0.2 "
         "unless given",
+        applies={"model": ("linear",)},
     )
     schedule: str = _descent(
         "constant",
         "of the learning rate",
         choices=("constant", "invscaling", "optimal", "step", "cosine"),
+        applies={"optimizer": AnyBut("lbfgs")},
     )
-    power: float = _descent(0.25, "of invscaling: lr / t^power", low=0)
-    drop: float = _descent(0.1, "factor of the step schedule", low=0)
-    drop_every: int = _descent(30, "epochs between drops of the step schedule", low=1)
-    warmup: float = _descent(0.0, "epochs over which the learning rate ramps up", low=0)
+    power: float = _descent(
+        0.25,
+        "lr / t^power",
+        low=0,
+        applies={"schedule": ("invscaling",)},
+    )
+    drop: float = _descent(
+        0.1,
+        "factor by which the learning rate drops",
+        low=0,
+        applies={"schedule": ("step",)},
+    )
+    drop_every: int = _descent(
+        30,
+        "epochs between drops",
+        low=1,
+        applies={"schedule": ("step",)},
+    )
+    warmup: float = _descent(
+        0.0,
+        "epochs over which the learning rate ramps up",
+        low=0,
+        applies={"optimizer": AnyBut("lbfgs")},
+    )
     lr_scaling: str = _descent(
         "none",
         "multiply lr by the workers or their square root",
         choices=("none", "linear", "sqrt"),
+        applies={"optimizer": AnyBut("lbfgs")},
     )
-    clip_norm: float | None = _descent(None, "largest norm of a gradient", low=0)
-    clip_weights: float | None = _descent(None, "largest absolute weight", low=0)
+    clip_norm: float | None = _descent(
+        None,
+        "largest norm of a gradient",
+        low=0,
+        applies={"optimizer": AnyBut("lbfgs")},
+    )
+    clip_weights: float | None = _descent(
+        None,
+        "largest absolute weight",
+        low=0,
+        applies={"optimizer": AnyBut("lbfgs")},
+    )
 
     strategy: str = _workers(
         "sync",
@@ -189,63 +256,92 @@ class TrainConfig:
         choices=("disjoint", "replicate", "sample"),
     )
     fraction: float = _workers(
-        0.5, "share of the rows that a worker samples (split sample)", low=0, high=1
+        0.5,
+        "share of the rows that a worker samples",
+        low=0,
+        high=1,
+        applies={"split": ("sample",)},
     )
     average_from: float | None = _workers(
         None,
         "epochs after which the model is the mean of the weights after each step "
-        "(averaged SGD; sync)",
+        "(averaged SGD)",
         low=0,
+        applies={"strategy": ("sync",)},
     )
     n_sync: int = _workers(
         10,
-        "averagings of the whole run, the last one included (average)",
+        "averagings of the whole run, the last one included",
         low=1,
+        applies={"strategy": ("average",), "sync_every": (None,)},
     )
     sync_every: int | None = _workers(
         None,
         "steps between meetings: average, instead of --n-sync; elastic, 10 if not "
         "given; gossip, 1; hogwild between nodes, an epoch",
         low=1,
+        applies={"strategy": ("average", "elastic", "gossip", "hogwild")},
     )
     sync_until: float = _workers(
         0.0,
-        "epochs in which workers meet at every step, before others (average)",
+        "epochs in which workers meet at every step, before others",
         low=0,
+        applies={"strategy": ("average",)},
     )
     outer_lr: float = _workers(
-        1.0, "step of the outer optimizer from model to average (average)", low=0
+        1.0,
+        "step of the outer optimizer from model to average",
+        low=0,
+        applies={"strategy": ("average",)},
     )
     outer_momentum: float = _workers(
-        0.0, "momentum of the outer optimizer (average)", low=0, high=1
+        0.0,
+        "momentum of the outer optimizer",
+        low=0,
+        high=1,
+        applies={"strategy": ("average",)},
     )
     outer_nesterov: bool = _workers(
-        False, "take the outer momentum as Nesterov's (average)"
+        False,
+        "take the outer momentum as Nesterov's",
+        applies={"strategy": ("average",), "outer_momentum": AnyBut(0.0)},
     )
     pull: float | None = _workers(
         None,
-        "share of its way to the centre that a worker is pulled (elastic; default: 1 / "
-        "workers)",
+        "share of its way to the centre that a worker is pulled (default: 1 / workers)",
         low=0,
         high=1,
+        applies={"strategy": ("elastic",)},
     )
     topology: str = _workers(
         "ring",
-        "who averages with whom (gossip)",
+        "who averages with whom",
         choices=("ring", "torus", "complete"),
+        applies={"strategy": ("gossip",)},
     )
     chunk_size: int = _workers(
-        64, "rows between two folds into the shared vector (hogwild)", low=1
+        64,
+        "rows between two folds into the shared vector",
+        low=1,
+        applies={"strategy": ("hogwild",)},
     )
     servers: int = _workers(
-        1, "ranks over which the shared vector is split (async)", low=1
+        1,
+        "ranks over which the shared vector is split",
+        low=1,
+        applies={"strategy": ("async",)},
     )
     max_staleness: int | None = _workers(
         None,
-        "steps that a worker may be ahead of the slowest one; 0: as sync (async)",
+        "steps that a worker may be ahead of the slowest one; 0: as sync",
         low=0,
+        applies={"strategy": ("async",)},
     )
-    damping: bool = _workers(False, "divide an update by 1 + its staleness (async)")
+    damping: bool = _workers(
+        False,
+        "divide an update by 1 + its staleness",
+        applies={"strategy": ("async",)},
+    )
     reduction: str = _workers(
         "fixed",
         "sum in the fixed order, or as the MPI library likes",
@@ -280,7 +376,9 @@ class TrainConfig:
     )
     eval_every: int = _run(1, "epochs between evaluations", low=1)
     worker_scores: bool = _run(
-        False, "score each worker's own model, too, at every evaluation"
+        False,
+        "score each worker's own model, too, at every evaluation",
+        applies={"strategy": ("average", "oneshot", "elastic", "gossip")},
     )
     checkpoint_every: str = _run("1", "epochs between checkpoints, or steps as in 500s")
     hang_after: float = _run(

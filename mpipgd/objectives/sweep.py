@@ -33,12 +33,14 @@ BLOCK_BYTES = 1 << 18  # of X: it is read twice, the second time from the cache
 
 
 def parse_sweep(text: str) -> list[dict[str, float]]:
-    """Return the configurations of "lr=0.1,0.01,alpha=1e-3,1e-4": all combinations.
+    """Return the configurations of "lr=0.1,0.01 alpha=1e-3,1e-4": all combinations.
+
+    A comma in place of the space is the same.
 
     Raises UsageError for an unknown key, or a value that is no number.
     """
     axes: dict[str, list[float]] = {}
-    for word in text.split(","):
+    for word in text.replace(" ", ",").split(","):
         key, equals, value = word.rpartition("=")
         key = key.replace("-", "_") if equals else next(reversed(axes), "")
         if key not in SWEEP_KEYS:

@@ -14,6 +14,7 @@ from ..config import toml
 from ..config.options import SWEEP_KEYS
 from ..errors import CheckpointError, UsageError
 from . import plots, run_page
+from .command_line import command_line
 from .run_folder import read_epochs
 from .tables import format_number, format_table
 from .timing import TIME_KINDS
@@ -105,7 +106,17 @@ def footer_lines(
         yield f"ended early: {summary['reason']}"
     yield f"weights {summary['weights_sha256'][:16]}…, in {folder}/model.h5"
     look = page if page else f"{folder}/metrics.jsonl"
-    yield f"look at {look}; try: mpipgd evaluate {folder} DATA"
+    yield f"look at {look}; try: {_evaluation(context)}"
+
+
+def _evaluation(context: ReportedRun) -> str:
+    """Return the command that evaluates a run on the data that it was trained on."""
+    options = context.options
+    assert options.run is not None  # set by `run.train`
+    words = ["evaluate", options.run, options.data]
+    for flag, path in (("--x", options.x), ("--y", options.y)):
+        words += [flag, path] if path else []
+    return command_line(*words)
 
 
 def _steps(context: ReportedRun, summary: Mapping[str, Any]) -> str:

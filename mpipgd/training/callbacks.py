@@ -13,6 +13,7 @@ import numpy as np
 
 from ..comm import environment, mpi
 from ..errors import StopRequested, check_finite
+from ..reporting.command_line import command_line
 from ..transforms.base import flatten
 from . import checkpoint
 from .evaluation import SWITCH_TO_LBFGS
@@ -107,7 +108,8 @@ class CallbackList:
         if reason == "signal":
             folder = self.context.options.run
             raise StopRequested(
-                f"stopped on request after step {step:,}; go on with --resume {folder}",
+                f"stopped on request after step {step:,}; go on with "
+                f"{command_line('--resume', str(folder))}",
                 agreed=True,
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..comm import mpi
@@ -45,10 +46,18 @@ def train(options: TrainConfig, *, comm: Comm) -> dict[str, Any] | None:
     options = dataclasses.replace(options, workers=options.workers or comm.size)
     if options.many and not options.validation:
         options = dataclasses.replace(options, validation=SWEEP_VALIDATION)
-    folder = mpi.on_root(
-        comm, run_folder.create_run_folder, options.run, options.data, options.strategy
+    create = partial(
+        run_folder.create_run_folder, options.run, options.data, options.strategy
     )
-    return _run(dataclasses.replace(options, run=str(folder)), comm, None)
+    creation = mpi.on_root(
+        comm,
+        partial(
+            run_folder.record_creation, create, given=options.run, inside="checkpoints"
+        ),
+    )
+    on_root = mpi.root_else(comm, creation, None)
+    with run_folder.removed_if_refused(on_root, begun="metrics.jsonl"):
+        return _run(dataclasses.replace(options, run=str(creation.folder)), comm, None)
 
 
 def resume(
@@ -91,8 +100,13 @@ def _read_summary(folder: str) -> dict[str, Any] | None:
 
 
 def _load_checkpoint(folder: str, changes: dict[str, Any]) -> Resume:
-    for key in changes.keys() - RESUMABLE_OPTIONS:
-        raise UsageError(f"--resume takes no {flag(key)}: the run goes on as it began")
+    for key in sorted(changes.keys() - RESUMABLE_OPTIONS):
+        name = "DATA" if key == "data" else flag(key)
+        others = ", ".join(flag(option) for option in sorted(RESUMABLE_OPTIONS))
+        raise UsageError(
+            f"--resume takes no {name}: the run goes on as it began, and only {others} "
+            "may differ"
+        )
     path, content = checkpoint.newest(folder)
     return Resume(path, content.attributes)
 

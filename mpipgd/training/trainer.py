@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..comm import mpi
+from ..comm import environment, mpi
 from ..config import toml
 from ..data.load import load
 from ..errors import DivergenceError, MpipgdError, UsageError
@@ -182,6 +182,10 @@ class Trainer:
 
         ranks: of the whole run, with those that have no worker.
         """
+        with environment.stops_between_steps():
+            return self._run(resume, ranks)
+
+    def _run(self, resume: Resume | None, ranks: int) -> dict[str, Any]:
         components = self.components
         if resume and resume.full_batch and not components.stepper.full_batch:
             components = self._full_batch(components.store.consensus(0))
@@ -223,8 +227,7 @@ class Trainer:
             )
             folder = open_folder(options.run, length=length)
             folder.text("config.toml", text)
-            environment = run_folder.environment(mpi.library(), hosts)
-            folder.json("env.json", environment)
+            folder.json("env.json", run_folder.environment(mpi.library(), hosts))
         console: Console | NullConsole = NullConsole()
         if mpi.root_else(comm, not options.quiet, False):
             score = "R²" if self.header.task == "regression" else "accuracy"

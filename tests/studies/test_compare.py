@@ -38,8 +38,8 @@ def test_settings_take_options_of_their_own_and_every_point_of_the_grid():
     last = found["average n_sync=5 lr=0.2 batch_size=16"]
     assert last == TrainConfig(strategy="average", n_sync=5, lr=0.2, batch_size=16)
     assert found["sync batch_size=8"].lr == 1.0
-    outer = settings.parse("average:outer-nesterov=true", [], {})
-    assert outer["average outer_nesterov=true"].outer_nesterov
+    outer = settings.parse("average:outer-momentum=0.5:outer-nesterov=true", [], {})
+    assert outer["average outer_momentum=0.5 outer_nesterov=true"].outer_nesterov
 
 
 @pytest.mark.parametrize(
