@@ -22,7 +22,9 @@ PAGES = (
     "README.md", "data/README.md", "slurm/README.md", "scripts/bench/README.md",
     "CONTRIBUTING.md",
 )  # fmt: skip
-RUN_COMMANDS = {"train", "evaluate", "predict", "status", "data"}
+RUN_COMMANDS = {
+    *("train", "evaluate", "predict", "coef", "export", "report", "status", "data"),
+}
 LONG = {  # program -> why it is not run
     "scripts/quickstart": "it installs an environment, for a minute",
     "scripts/test": "it runs this test",

@@ -196,7 +196,7 @@ def parsed(*words):
     "line, expected",
     [
         ("mpipgd comp", {"compare"}),
-        ("mpipgd train --strat", {"--strategy"}),
+        ("mpipgd train --strate", {"--strategy"}),
         ("mpipgd train --strategy e", {"elastic"}),
         ("mpipgd compare --gri", {"--grid"}),
     ],
@@ -216,7 +216,7 @@ def test_a_shell_completes_words(line, expected, tmp_path):
     [
         (["--lr", "0.5"], "--resume takes no --lr: the run goes on as it began"),
         (["iris"], "--resume takes no DATA"),
-        (["--momentum", "0.5"], "only --checkpoint-every, --epochs"),
+        (["--momentum", "0.5"], "only --allow-changed-data, --allow-climb"),
     ],
 )
 def test_resuming_says_what_may_differ(diabetes, mpipgd, words, message):
