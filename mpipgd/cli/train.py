@@ -89,7 +89,7 @@ class TrainCommand(ParallelCommand):
         if self.resume:
             run.resume(self.resume, self.options, comm=comm, say=say)
         else:
-            run.train(self.config, comm=comm)
+            run.train(self.config, comm=comm, say=say)
         return 0
 
 
@@ -110,9 +110,12 @@ def given_options(args: argparse.Namespace) -> dict[str, Any]:
             value = given[name]
             if name == "many":
                 value = " ".join(value)
-            options[name] = (
-                parse_flag(option, value) if isinstance(value, str) else value
-            )
+            if isinstance(value, list):  # of a repeated flag
+                options[name] = tuple(value)
+            else:
+                options[name] = (
+                    parse_flag(option, value) if isinstance(value, str) else value
+                )
     if POSITIONAL.upper() in given:
         options[POSITIONAL] = given[POSITIONAL.upper()]
         check_data_name(options[POSITIONAL])
@@ -174,6 +177,14 @@ def _add_flag(group: argparse._ArgumentGroup, option: Field[Any]) -> None:
             default=argparse.SUPPRESS,
             help=text,
             metavar="KEY=V1,V2",
+        )
+    elif option_type(option).item_type is str:
+        group.add_argument(
+            name,
+            action="append",
+            default=argparse.SUPPRESS,
+            help=text,
+            metavar=option.name.split("_")[-1].upper(),
         )
     else:
         choices = option.metadata["choices"]

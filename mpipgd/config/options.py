@@ -36,7 +36,33 @@ class TrainConfig:
 
     data: str = _data(
         "digits",
-        f"a file, a glob, a folder of shards, or a bundled set: {', '.join(BUNDLED)}",
+        "a table, as CSV or Parquet, a data file, a glob, a folder of shards, or a "
+        f"bundled set: {', '.join(BUNDLED)}",
+    )
+    label: str | None = _data(
+        None, "column to predict, by name or number, of a table [the last]"
+    )
+    task: str | None = _data(
+        None,
+        "what the label of a table is; by default texts, and two whole numbers, are "
+        "classes",
+        choices=("regression", "binary", "multiclass"),
+    )
+    drop_column: tuple[str, ...] | None = _data(
+        None, "column of a table to leave out; repeatable"
+    )
+    ordinal: tuple[str, ...] | None = _data(
+        None, 'column of ordered texts of a table, as "size=S<M<L"; repeatable'
+    )
+    missing: str | None = _data(
+        None,
+        "missing cells of a table: refuse them, drop their rows, or fill them in with "
+        "what training rows have [error]",
+        choices=("error", "drop", "mean", "median", "most-frequent", "indicator"),
+    )
+    test: str | None = _data(None, "table of the test rows, instead of --test-size")
+    test_size: float | None = _data(
+        None, "share of test rows of a table [0.2]", low=0, high=0.99
     )
     x: str | None = _data(
         None,
@@ -44,7 +70,9 @@ class TrainConfig:
     )
     y: str | None = _data(None, "path of the targets in an HDF5 file of another format")
     weight: str | None = _data(
-        None, "path of the row weights in an HDF5 file of another format"
+        None,
+        "column of the row weights of a table, or their path in an HDF5 file of "
+        "another format",
     )
     class_weight: str | None = _data(
         None,

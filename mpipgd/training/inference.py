@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -19,9 +19,17 @@ from ..comm.even_partition import even_partition
 from ..comm.reduction_tree import SubtreeSums
 from ..config import toml
 from ..config.options import TrainConfig
+from ..data.create import cache
+from ..data.create.ingest import is_table
 from ..data.hdf5.header import SPLITS, Header, read_header
 from ..data.hdf5.source import Source, open_data
 from ..data.load import read_rows
+from ..data.matching import (
+    mapped_classes,
+    match_classes,
+    match_features,
+    select_columns,
+)
 from ..data.matrix import slice_rows
 from ..data.standardize import Scaling, standardize
 from ..data.weighted import join_weights
@@ -42,7 +50,7 @@ from .prediction_files import (
 )
 
 if TYPE_CHECKING:
-    from ..array_types import Array, FloatArray
+    from ..array_types import Array, FloatArray, IntArray
     from ..comm.mpi import Comm
     from ..data.matrix import Matrix
     from ..objectives.base import Objective
@@ -54,13 +62,17 @@ ROWS_AT_ONCE = 65536  # predicted at once, by all ranks together
 class Model:
     """Weights (size,) of an objective, and the scaling of its features.
 
-    scaling: that of standardised features, or None.
+    scaling: that of standardised features, or None. Of data whose features or classes
+    are in another order, `columns` and `class_numbers` bring them into the model's: see
+    `data.matching`.
     """
 
     header: Header
     objective: Objective
     weights: FloatArray
     scaling: Scaling | None
+    columns: IntArray | None = None
+    class_numbers: IntArray | None = None
 
     def write(self, path: Path, text: str, data_signature: str = "") -> None:
         """Write model.h5: named weights, scaling, the data's header, the options.
@@ -98,6 +110,10 @@ class Model:
     ) -> tuple[Matrix, Array]:
         """Return X and y of raw rows lo … hi-1, X standardised as in training."""
         X, y = read_rows(source, split, lo, hi, self.objective)
+        if self.columns is not None:
+            intercept = self.objective.intercept
+            X = select_columns(X, self.columns, intercept=intercept)
+        y = mapped_classes(y, self.class_numbers)
         if self.scaling:
             standardize(cast("FloatArray", X), *self.scaling)  # sparse has none
         return X, y
@@ -138,20 +154,35 @@ def open_model_and_data(
     x: str | None = None,
     y: str | None = None,
     labels: bool = True,
+    ignore_unknown: bool = False,
 ) -> tuple[Model, Source]:
-    """Return a run's model, and data that fits it; UsageError where it does not.
+    """Return a run's model, and data brought into its order of features and classes.
 
-    Without `labels` the data needs no targets. Collective.
+    A table is brought into the model's encoding, in a file beside the run folder; with
+    `ignore_unknown` its texts that are no category belong to none. Without `labels` the
+    data needs no targets. DataError where the data does not fit. Collective.
     """
     with mpi.raise_collectively(comm):
         model = read(folder)
-    source = open_data(comm, data, x=x, y=y, labels=labels)
-    n_features, expected = source.header.n_features, model.header.n_features
-    if n_features != expected:
-        raise UsageError(
-            f"{data} has {n_features} features, the model of {folder} takes {expected}",
-            agreed=True,
+        is_source = cache.is_source(data)
+        if is_source and model.header.encoding is None and is_table(data):
+            raise UsageError(
+                f"{data} is a table, the model of {folder} was not trained on one"
+            )
+    if is_source:
+        data = cache.applied(
+            comm,
+            data,
+            Path(folder).parent,
+            model.header,
+            labels=labels,
+            ignore_unknown=ignore_unknown,
         )
+    source = open_data(comm, data, x=x, y=y, labels=labels)
+    with mpi.raise_collectively(comm):
+        columns = match_features(model.header, source.header, data)
+        numbers = match_classes(model.header, source.header, data) if labels else None
+    model = replace(model, columns=columns, class_numbers=numbers)
     if source.header.sparse and not model.header.sparse:
         raise UsageError(
             f"{data} is sparse, the model of {folder} takes dense features", agreed=True
@@ -213,11 +244,7 @@ def evaluate(
     to. Splits without rows are left out.
     """
     model, source = open_model_and_data(folder, data, comm=comm, x=x, y=y)
-    classes, expected = source.header.classes, model.header.classes
-    if classes != expected:
-        raise UsageError(
-            f"{data} has the classes {classes}, the model has {expected}", agreed=True
-        )
+    classes = model.header.classes
     targets, expected = source.header.y_shape(1)[1:], model.header.y_shape(1)[1:]
     if targets != expected:
         raise UsageError(
@@ -227,7 +254,7 @@ def evaluate(
     if curves is not None:
         if classes is None:
             raise UsageError("--curves takes classes; this is regression", agreed=True)
-        inputs = model_and_data_files(folder, source)
+        inputs = [Path(data), *model_and_data_files(folder, source)]
         mpi.on_root(comm, partial(verify_output, curves, inputs, overwrite=overwrite))
     open_file = mpi.root_else(comm, CurveFile, NullCurveFile)
     with contextlib.ExitStack() as stack:
@@ -405,7 +432,7 @@ def predict(
         id_column,
         n_targets=model.objective.n_outputs if model.header.classes is None else 1,
     )
-    inputs = model_and_data_files(folder, source)
+    inputs = [Path(data), *model_and_data_files(folder, source)]
     with mpi.raise_collectively(comm):
         expect_ending(out)
         layout.verify()

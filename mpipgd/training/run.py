@@ -13,7 +13,9 @@ from ..comm.topology import Grid
 from ..config import toml
 from ..config.option import flag
 from ..config.options import TrainConfig
+from ..data.create import cache
 from ..data.create.bundled import path_of
+from ..data.create.table import parse_ordinal
 from ..data.hdf5.signature import signature
 from ..data.hdf5.source import Source, open_data
 from ..data.validation import hold_out
@@ -35,13 +37,22 @@ RESUMABLE_OPTIONS = {  # those that may differ from before
 }  # fmt: skip
 
 
+TABLE_OPTIONS = (  # how a table is imported; see `ingest`
+    *("label", "task", "drop_column", "ordinal", "missing", "test", "test_size"),
+)
 SWEEP_VALIDATION = 0.2  # what --many is chosen by, unless --validation says more
 
 
-def train(options: TrainConfig, *, comm: Comm) -> dict[str, Any] | None:
+def train(
+    options: TrainConfig,
+    *,
+    comm: Comm,
+    say: Callable[..., None] = lambda *text: None,
+) -> dict[str, Any] | None:
     """Train as `options` say; return the summary, or None on ranks without a worker.
 
-    Collective over `comm`. Raises an MpipgdError on all ranks for foreseeable errors.
+    `say` is told how a table was imported. Collective over `comm`. Raises an
+    MpipgdError on all ranks for foreseeable errors.
     """
     options = dataclasses.replace(options, workers=options.workers or comm.size)
     if options.many and not options.validation:
@@ -57,7 +68,8 @@ def train(options: TrainConfig, *, comm: Comm) -> dict[str, Any] | None:
     )
     on_root = mpi.root_else(comm, creation, None)
     with run_folder.removed_if_refused(on_root, begun="metrics.jsonl"):
-        return _run(dataclasses.replace(options, run=str(creation.folder)), comm, None)
+        options = dataclasses.replace(options, run=str(creation.folder))
+        return _run(options, comm, None, say)
 
 
 def resume(
@@ -87,7 +99,7 @@ def resume(
                 f"mpipgd train --resume {folder} --epochs {2 * done}"
             )
             return summary
-    return _run(options, comm, newest)
+    return _run(options, comm, newest, say)
 
 
 def _read_summary(folder: str) -> dict[str, Any] | None:
@@ -111,26 +123,54 @@ def _load_checkpoint(folder: str, changes: dict[str, Any]) -> Resume:
     return Resume(path, content.attributes)
 
 
-def open_training_data(options: TrainConfig, comm: Comm) -> Source:
-    """Open the data; rank 0 first writes a bundled set into the run folder."""
+def open_training_data(
+    options: TrainConfig,
+    comm: Comm,
+    say: Callable[..., None] = lambda *text: None,
+) -> Source:
+    """Open the data; a bundled set is first written into the run folder, a table into
+    the cache beside it; collective.
+    """
     assert options.run is not None  # set by `run.train`
-    data = mpi.on_root(comm, path_of, options.data, pathlib.Path(options.run))
+    folder = pathlib.Path(options.run)
+    given = {name: getattr(options, name) for name in TABLE_OPTIONS}
+    given = {name: value for name, value in given.items() if value is not None}
+    weight = options.weight
+    if cache.is_source(options.data):
+        if weight is not None:
+            given["weight"], weight = weight, None
+        if "ordinal" in given:
+            with mpi.raise_collectively(comm):
+                given["ordinal"] = parse_ordinal(given["ordinal"])
+        quietly = (lambda *text: None) if options.quiet else say
+        data = cache.imported(comm, options.data, folder.parent, given, say=quietly)
+    elif given:
+        raise UsageError(
+            f"{flag(min(given))} takes a table, as CSV or Parquet; {options.data} is "
+            "none",
+            agreed=True,
+        )
+    else:
+        data = mpi.on_root(comm, path_of, options.data, folder)
     return open_data(
         comm,
         data,
         x=options.x,
         y=options.y,
-        weight=options.weight,
+        weight=weight,
         share=options.rows_share,
     )
 
 
 def _run(
-    options: TrainConfig, comm: Comm, resume: Resume | None
+    options: TrainConfig,
+    comm: Comm,
+    resume: Resume | None,
+    say: Callable[..., None],
 ) -> dict[str, Any] | None:
     assert options.workers is not None
     with Watchdog(comm, options.hang_after) as watchdog:
-        source = open_training_data(options, comm)
+        source = open_training_data(options, comm, say)
         data_signature = signature(comm, source)
         if resume and not options.allow_changed_data:
             _expect_same_data(resume, data_signature, source)

@@ -7,7 +7,7 @@ import inspect
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,12 +102,7 @@ def _import_table(
     reading = {key: options.pop(key) for key in CSV_OPTIONS if key in options}
     paths = [path for path in (source, test) if path is not None]
     mpi.on_root(comm, partial(_verify_out, out, paths, options["overwrite"]))
-    with contextlib.ExitStack() as stack:
-        readers = []
-        for path in paths:
-            plain = stack.enter_context(decompressed(comm, path, Path(out).parent))
-            reader = TABLE_READERS[kind](comm, plain, **reading)
-            readers.append(reader)
+    with open_readers(comm, paths, Path(out).parent, kind, **reading) as readers:
         return import_table(
             comm,
             readers[:1],
@@ -116,6 +111,32 @@ def _import_table(
             progress=Progress(0, "writing", **_stream(quiet)),
             **options,
         )
+
+
+def is_table(source: str) -> bool:
+    """Return whether a source is a table of named columns, by its name."""
+    return kind_of(source) in TABLE_READERS
+
+
+@contextlib.contextmanager
+def open_readers(
+    comm: Comm,
+    paths: Sequence[str],
+    folder: Path,
+    kind: str | None = None,
+    **options: Any,
+) -> Iterator[list[TableReader]]:
+    """Yield the readers of tables; a folder takes decompressed ones; collective."""
+    with contextlib.ExitStack() as stack:
+        readers = []
+        for path in paths:
+            with mpi.raise_collectively(comm):
+                read = TABLE_READERS[kind or kind_of(path)]
+                if not Path(path).is_file():
+                    raise DataError(f"{path} does not exist or is no file")
+            plain = stack.enter_context(decompressed(comm, path, folder))
+            readers.append(read(comm, plain, **options))
+        yield readers
 
 
 def _verify_out(out: str, sources: list[str], overwrite: bool) -> None:

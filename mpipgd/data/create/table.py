@@ -6,6 +6,7 @@ All ranks read and encode; rank 0 writes. The file is the same on any number of 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,8 +16,9 @@ import numpy as np
 from ...atomic_file import translate_os_errors
 from ...comm import mpi
 from ...errors import DataError, UsageError, nearest
-from ..encoding import Encoding, as_numbers, as_texts
+from ..encoding import CATEGORY, ORDINAL, Encoding, as_numbers, as_texts
 from ..hdf5.header import Header
+from ..hdf5.writer import create
 from ..tables import base
 from ..tables.blocks import Block, TableBlocks
 from .external_shuffle import ExternalShuffle
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ..tables.base import TableReader
 
 MAX_LABELS = 1001  # distinct values of the label that are counted
+WRITTEN_ROWS = 1 << 14  # at once
 LARGEST_EXACT = 2**53  # whole numbers above lose digits as float64
 
 
@@ -183,6 +186,72 @@ def import_table(
     inexact = _inexact_columns(blocks, features)
     notes = _notes(blocks, found, inexact, sum(comm.allgather(unknown)))
     return Import(header, layout.rows, files, notes)
+
+
+def apply_encoding(
+    comm: Comm,
+    reader: TableReader,
+    out: str,
+    header: Header,
+    *,
+    labels: bool,
+    ignore_unknown: bool = False,
+) -> None:
+    """Write the rows of a table as test rows, in order, in a model's encoding.
+
+    Columns are found by their names. Without `labels` the file has no y, and the table
+    needs no label. Collective. Raises DataError.
+    """
+    encoding = header.encoding
+    assert encoding is not None
+    texts = None if header.classes is None else tuple(map(str, header.classes))
+    label = Label(str(header.target), header.task, texts, header.classes)
+    with mpi.raise_collectively(comm):
+        encoding.verify_names(reader.names, reader.path)
+        if labels and label.name not in reader.names:
+            raise DataError(
+                f"{reader.path} has no column {label.name!r}, the label: predict needs "
+                "none"
+            )
+    as_categories = {c.name for c in encoding.columns if c.kind in (CATEGORY, ORDINAL)}
+    wanted = as_categories | ({label.name} if labels and texts else set())
+    blocks = TableBlocks(comm, [reader], texts=wanted & {*reader.names})
+    n = sum(blocks.rows)
+    with mpi.raise_collectively(comm):
+        if n < 1:
+            raise DataError(f"{reader.path} holds no rows")
+    (file,) = mpi.on_root(comm, partial(output_files, out, 1, overwrite=True))
+    header = replace(header, weight=None)
+    shuffle = ExternalShuffle(comm, n, header, file.parent)
+    try:
+        with mpi.raise_collectively(comm), translate_os_errors(file, DataError):
+            for block in blocks:
+                X = encoding.encode(
+                    block.table,
+                    block.row_name,
+                    dtype=header.dtype,
+                    ignore_unknown=ignore_unknown,
+                )
+                y = label.values(block) if labels else np.zeros(len(X))
+                shuffle.append(block.first + np.arange(len(X)), X, y)
+        shuffle.finish()
+        with mpi.raise_collectively(comm, root=True):
+            mpi.root_else(comm, _write_in_order, _write_nothing)(
+                file, header, n, shuffle, labels
+            )
+    finally:
+        shuffle.close()
+
+
+def _write_in_order(
+    path: Path, header: Header, n: int, shuffle: ExternalShuffle, labels: bool
+) -> None:
+    with (
+        translate_os_errors(path, DataError),
+        create(path, header, rows={"train": 0, "test": n}, labels=labels) as writer,
+    ):
+        for lo in range(0, n, WRITTEN_ROWS):
+            writer.write("test", lo, *shuffle.read(lo, min(n, lo + WRITTEN_ROWS)))
 
 
 def _write(
