@@ -7,6 +7,7 @@ table comes later is brought into it by the names of its columns, or refused by 
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 from dataclasses import asdict, dataclass, fields
@@ -162,11 +163,13 @@ def as_numbers(
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
         if dates:
             return np.asarray(_days(column))
-    elif not dates or not pa.types.is_string(column.type):
+    else:
+        wanted = pa.timestamp("s") if dates else pa.float64()
         try:
-            return np.asarray(column.cast(pa.float64(), safe=False))
-        except pa.ArrowInvalid:
-            pass  # some text is no number: found below
+            cells = column.cast(wanted, safe=False)
+            return np.asarray(_days(cells) if dates else cells)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            pass  # some text is no number, or no date: found below
     expected = "a date, as 2026-01-31" if dates else "a number"
     for row, cell in enumerate(column.to_pylist()):
         if cell is not None and not _is_number(cell, dates):
@@ -175,11 +178,13 @@ def as_numbers(
 
 
 def _is_number(cell: Any, dates: bool) -> bool:
-    if dates or not isinstance(cell, (str, int, float)):
-        return False
+    """Return whether a cell is a number, or a date of ISO 8601."""
     try:
-        float(cell)
-    except ValueError:
+        if dates:
+            datetime.datetime.fromisoformat(str(cell))
+        else:
+            float(cell)
+    except (TypeError, ValueError):
         return False
     return True
 
