@@ -86,7 +86,7 @@ class CsvReader:
             data = file.read(self.starts[block + 1] - self.starts[block])
         if self.dialect.encoding != "utf-8":
             data = data.decode(self.dialect.encoding, errors="replace").encode()
-        if not data.strip():
+        if not data or data.isspace():
             return pa.table({name: pa.nulls(0) for name in self.names})
         ragged: list[Any] = []
 
