@@ -1,9 +1,16 @@
 """Run one command on all ranks, and end them together."""
 
+import signal
+
+if __name__ == "__main__":  # until `configure_environment`, end without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
 from . import cli
 from .cli.base import Command, ParallelCommand, Printer, StandaloneCommand
@@ -13,8 +20,24 @@ from .errors import MpipgdError, UsageError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code, the same on all ranks."""
+    cli.complete()
     environment.configure_environment()
     is_first = environment.rank() == 0  # MPI has not started: the launcher's number
+    try:
+        return _run(argv, is_first)
+    except KeyboardInterrupt:
+        _end_interrupted(is_first)
+
+
+def _end_interrupted(prints: bool) -> NoReturn:
+    """End this process, and leave the other ranks to the launcher."""
+    if prints:
+        print("mpipgd: interrupted", file=sys.stderr, flush=True)
+    os._exit(environment.INTERRUPTED)  # MPI's own end would wait for the others
+
+
+def _run(argv: Sequence[str] | None, is_first: bool) -> int:
+    """Run one command; return its exit code."""
     try:
         command_class, args = _parse(sys.argv[1:] if argv is None else argv, is_first)
         command = command_class(args)
@@ -68,6 +91,8 @@ def _run_parallel(command: ParallelCommand, is_first: bool) -> int:
         if not error.agreed and comm.size > 1:
             mpi.crash(comm, error)
         code = _report(error, is_first and comm.rank == 0)
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:
         mpi.crash(comm, error)
     return mpi.broadcast_exit_code(comm, code)

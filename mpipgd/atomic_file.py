@@ -6,16 +6,41 @@ import contextlib
 import errno
 import io
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from .errors import MpipgdError
+from .errors import MpipgdError, UsageError
 
 LIBVER = ("v110", "v110")  # the first whose chunk index, too, has checksums
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def verify_output(
+    path: str | os.PathLike[str],
+    inputs: Iterable[str | os.PathLike[str]],
+    *,
+    overwrite: bool,
+) -> None:
+    """Raise UsageError where an output is an input, or exists without `overwrite`.
+
+    Files are compared by device and inode: other names and links are found out.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return
+    for other in inputs:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(status, os.stat(other)):
+                raise UsageError(f"{path} is read from ({other}): name another output")
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"{path} is no regular file: name another output")
+    if not overwrite:
+        raise UsageError(f"{path} exists already: --overwrite replaces it")
 
 
 @contextlib.contextmanager

@@ -78,7 +78,7 @@ def test_a_recipe_works(section, tmp_path):
         )
         assert result.returncode == 0, result.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    first, last = (
+    _, first, last = (
         json.loads(line)["loss"]
         for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
         if json.loads(line)["event"] == "epoch"

@@ -1,13 +1,17 @@
 """The law: weights are a function of the workers, never of the ranks."""
 
 import os
+import shutil
 
+import h5py
 import numpy as np
 import pytest
 
 from mpipgd import Grid, train
 from mpipgd.comm import mpi
 from mpipgd.data.create.make import make, make_bundled
+from mpipgd.data.hdf5.header import Header
+from mpipgd.data.hdf5.source import create
 
 from .support import options
 
@@ -51,6 +55,8 @@ VARIANTS += [
     {**LARGE, "optimizer": "adam", "lr": 0.01, "alpha": (0.01,), "workers": 5},
     {**LARGE, "optimizer": "nesterov", "clip_weights": 0.3, "dtype": "float64"},
     {**LARGE, "clip_norm": 1.0},
+    {**LARGE, "optimizer": "adamw", "weight_decay": 0.1, "lr": 0.01, "workers": 5},
+    {"optimizer": "adamw", "lr": 0.01, "strategy": "gossip"},
     {**LARGE, "strategy": "average"},
     {"optimizer": "lbfgs", "epochs": 6},
     {"then": "lbfgs", "epochs": 9, "kernels": "numba"},
@@ -78,6 +84,73 @@ def digits(tmp_path_factory):
 def _made(path):
     make_bundled("digits", path)
     return path
+
+
+WEIGHTED = [
+    {"class_weight": "balanced"},
+    {"class_weight": "0=2.5,1=0", "strategy": "average", "n_sync": 4, "workers": 5},
+    {"optimizer": "adam", "lr": 0.01, "workers": 13, "standardize": False},
+    {"optimizer": "lbfgs", "epochs": 5, "class_weight": "balanced"},
+    {"split": "sample", "workers": 6, "strategy": "gossip"},
+    {"memory_limit": "100KB", "batch_size": 64},
+    {"memory_limit": "100KB", "batch_size": 10**6, "class_weight": "balanced"},
+    {"model": "mlp", "hidden": (16,), "class_weight": "balanced"},
+]
+
+
+@pytest.fixture(scope="module")
+def weighted_digits(digits, tmp_path_factory):
+    """The digits with row weights, on rank 0; its path on all ranks."""
+    path = str(tmp_path_factory.mktemp("weighted") / "digits.h5")
+    return mpi.on_root(mpi.world(), _weighted, digits, path)
+
+
+def _weighted(digits, path):
+    shutil.copy(digits, path)
+    with h5py.File(path, "a") as file:
+        file.attrs["weight"] = "w"
+        for split in ("train", "test"):
+            rng = np.random.default_rng(4)
+            file[f"{split}/weight"] = rng.exponential(size=len(file[f"{split}/y"]))
+    return path
+
+
+@pytest.mark.parametrize("variant", WEIGHTED, ids=name)
+def test_weighted_rows_give_the_weights_of_one_rank(
+    weighted_digits, shared_tmp, variant
+):
+    found, alone = same_as_serial(weighted_digits, shared_tmp, variant)
+    note(f"weighted-{name(variant)}", alone)
+    assert found == alone
+
+
+SEVERAL = [
+    {},
+    {"strategy": "average", "n_sync": 4, "workers": 5, "loss": "huber"},
+    {"model": "mlp", "hidden": (16,), "strategy": "gossip"},
+    {"memory_limit": "30KB", "optimizer": "lbfgs", "epochs": 4},
+    {"split": "replicate", "optimizer": "adam"},
+]
+
+
+@pytest.mark.parametrize("variant", SEVERAL, ids=name)
+def test_several_targets_give_the_weights_of_one_rank(shared_tmp, variant):
+    path = mpi.on_root(mpi.world(), _several_targets, shared_tmp / "several.h5")
+    known = {"lr": 0.01} | variant
+    found, alone = same_as_serial(path, shared_tmp, known)
+    note(f"several-{name(variant)}", alone)
+    assert found == alone
+
+
+def _several_targets(path):
+    header = Header("regression", 6, targets=("a", "b", "c"), weight="w")
+    rng = np.random.default_rng(6)
+    X, weights = rng.normal(size=(900, 6)), rng.exponential(size=900)
+    y = X @ rng.normal(size=(6, 3)) + rng.normal(size=(900, 3))
+    with create(path, header, rows={"train": 800, "test": 100}) as writer:
+        for split, rows in (("train", slice(800)), ("test", slice(800, None))):
+            writer.write(split, 0, X[rows], y[rows], weights[rows])
+    return str(path)
 
 
 def sha(data, folder, variant, comm):

@@ -1,12 +1,15 @@
 """What a command of the command line is: see `Command`."""
 
 import argparse
+import os
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from ..comm import environment
-from ..errors import UsageError
+from ..config.options import BUNDLED
+from ..errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from ..comm.mpi import Comm
@@ -72,3 +75,16 @@ def parse_integer(flag: str, text: str, minimum: int = 0) -> int:
             f"{flag} {text}: expected a whole number of at least {minimum}"
         )
     return int(text)
+
+
+def check_data_name(data: str, commands: Iterable[str] = ()) -> None:
+    """Raise UsageError for a single word that names no data that there is.
+
+    A path with a folder or an ending, and a glob, are left to those who open them.
+    commands: what may have been meant, besides a bundled set.
+    """
+    is_word = re.fullmatch(r"[\w-]+", data)
+    if is_word and data not in BUNDLED and not os.path.exists(data):
+        kinds = "command, file" if commands else "file"
+        hint = nearest(data, (*commands, *BUNDLED))
+        raise UsageError(f"{data}: no {kinds} or bundled set of this name{hint}")

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import UsageError
 from .base import ParallelCommand, Printer
-from .train import add_study_flags, given_options
+from .train import (
+    GridAction,
+    add_study_flags,
+    check_flags_are_used,
+    given_options,
+)
 
 if TYPE_CHECKING:
     from ..comm.mpi import Comm
@@ -33,15 +38,17 @@ class CompareCommand(ParallelCommand):
         add(
             "--grid",
             metavar="KEY=V1,V2",
+            action=GridAction,
             nargs="+",
             default=[],
-            help="try every combination of these with each setting, as lr=0.1,0.01",
+            help="try every combination of these with each setting, as "
+            "lr=0.1,0.01 batch_size=8,32; repeatable",
         )
         add("--repeat", metavar="N", default="1", help="with as many seeds [1]")
         add(
             "--gap",
-            default="0.1",
-            help="share of the way to the optimum that may be left at the target [0.1]",
+            help="share of the way to the optimum that may be left at the target [one "
+            "that separates the settings, at most 0.1]",
         )
         add("--out", metavar="DIR", help="the folder (default: runs/TIME-DATA-compare)")
         add_study_flags(parser)
@@ -50,10 +57,14 @@ class CompareCommand(ParallelCommand):
         from ..studies.compare import settings
 
         self.settings = settings.parse(args.strategies, args.grid, given_options(args))
+        check_flags_are_used(args, self.settings.values())
         self.repeat = _parse_positive(
             args.repeat, int, "--repeat", "a whole number of at least 1"
         )
-        self.gap = _parse_positive(args.gap, float, "--gap", "a number above 0")
+        self.gap = args.gap and _parse_positive(
+            args.gap, float, "--gap", "a number above 0"
+        )
+        self.grid_axes = len(args.grid)
         self.out: str | None = args.out
 
     def run(self, comm: "Comm", say: Printer) -> int:
@@ -65,6 +76,7 @@ class CompareCommand(ParallelCommand):
             out=self.out,
             repeat=self.repeat,
             gap=self.gap,
+            grid_axes=self.grid_axes,
             comm=comm,
             say=say,
             command=" ".join(

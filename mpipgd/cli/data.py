@@ -22,14 +22,19 @@ SYNTHETIC_OPTIONS = (
 )
 IMPORT_OPTIONS = (
     "task",
-    "target",
+    "label",
     "ordinal",
-    "drop",
+    "drop_column",
+    "weight",
     "missing",
+    "test",
+    "separator",
+    "decimal",
+    "encoding",
     "header",
     "x_name",
     "y_name",
-    "labels",
+    "labels_file",
     "version",
     "dtype",
 )
@@ -93,28 +98,43 @@ def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
     add("out", metavar="OUT", help="a file, or a folder for shards")
     add(
         "--kind",
-        choices=("csv", "svmlight", "npz", "idx", "openml"),
+        choices=("csv", "parquet", "arrow", "svmlight", "npz", "idx", "openml"),
         help="format of SOURCE (by its name)",
     )
     add(
         "--task",
         choices=("regression", "binary", "multiclass"),
-        help="what the target is (text and whole labels: classes; CSV numbers: "
-        "regression)",
+        help="what the label is (text, and two whole numbers: classes; other numbers "
+        "of tables: regression)",
     )
-    add("--target", help="CSV: column to predict, by name or number (the last)")
+    add(
+        *("--label", "--target"),
+        metavar="COLUMN",
+        help="table: column to predict, by name or number (the last)",
+    )
     add(
         "--ordinal",
         action="append",
         metavar='"C=LOW<…<HIGH"',
-        help="CSV: a column of ordered texts, made one number; repeatable",
+        help="table: a column of ordered texts, made one number; repeatable",
     )
-    add("--drop", action="append", metavar="COLUMN", help="CSV: leave out; repeatable")
+    add(
+        *("--drop-column", "--drop"),
+        action="append",
+        metavar="COLUMN",
+        help="table: leave out; repeatable",
+    )
+    add("--weight", metavar="COLUMN", help="table: the weights of the rows")
     add(
         "--missing",
-        choices=("error", "drop"),
-        help="CSV: rows with empty cells (error)",
+        choices=("error", "drop", "mean", "median", "most-frequent", "indicator"),
+        help="table: refuse missing cells (error), drop their rows, or fill them in "
+        "with what training rows have; texts with the most frequent one",
     )
+    add("--test", metavar="FILE", help="table: the test rows, instead of --test-size")
+    add("--separator", metavar="CHAR", help="CSV: between cells (recognised)")
+    add("--decimal", metavar="CHAR", help="CSV: decimal point or comma (recognised)")
+    add("--encoding", metavar="NAME", help="CSV: of the text (UTF-8, or else cp1252)")
     add(
         "--no-header",
         dest="header",
@@ -123,8 +143,12 @@ def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
         help="CSV: the first line is data",
     )
     add("--x-name", metavar="NAME", help="NPZ: array of features (X)")
-    add("--y-name", metavar="NAME", help="NPZ: array of targets (y)")
-    add("--labels", metavar="FILE", help="IDX: file of labels (by the images' name)")
+    add("--y-name", metavar="NAME", help="NPZ: array of labels (y)")
+    add(
+        *("--labels-file", "--labels"),
+        metavar="FILE",
+        help="IDX: file of labels (by the images' name)",
+    )
     add("--version", help="OpenML: version of the set (active)")
     _add_common_arguments(parser)
 
@@ -136,7 +160,12 @@ def _add_info_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("files", metavar="DATA", nargs="+", help="a file, a glob, or a folder")
+    add(
+        "files",
+        metavar="DATA",
+        nargs="+",
+        help="a file, a glob, a folder, a bundled set",
+    )
     add("--x", metavar="PATH", help="dataset of features in other HDF5 files")
     add("--y", metavar="PATH", help="dataset of targets in other HDF5 files")
 
@@ -159,47 +188,50 @@ def _make(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
 
 def _import(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
     from ..comm import mpi
-    from ..data.create.csv import parse_ordinal
     from ..data.create.ingest import ingest
+    from ..data.create.table import parse_ordinal
 
-    def import_file() -> None:
-        options = _given(args, IMPORT_OPTIONS)
+    options = _given(args, IMPORT_OPTIONS)
+    with mpi.raise_collectively(comm):
         if "ordinal" in options:
             options["ordinal"] = parse_ordinal(options["ordinal"])
-        ingest(
-            args.source,
-            args.out,
-            kind=args.kind,
-            test_size=args.test_size,
-            seed=args.seed,
-            shards=args.shards,
-            overwrite=args.overwrite,
-            quiet=False,
-            **options,
-        )
-
-    mpi.on_root(comm, import_file)
+    done = ingest(
+        comm,
+        args.source,
+        args.out,
+        kind=args.kind,
+        test_size=args.test_size,
+        seed=args.seed,
+        shards=args.shards,
+        overwrite=args.overwrite,
+        quiet=False,
+        **options,
+    )
+    for note in done.notes:
+        say(f"notice: {note}")
     _say_written(args, comm, say)
 
 
 def _info(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
     from ..comm import mpi
+    from ..data.create.bundled import bundled_path
     from ..data.hdf5.describe import describe
     from ..reporting.progress import Progress
 
     for data in args.files:
-        lines = mpi.on_root(
-            comm,
-            partial(
-                describe,
-                data,
-                x=args.x,
-                y=args.y,
-                all_features=args.all,
-                progress=Progress,
-            ),
-        )
-        say("\n".join(lines))
+        with bundled_path(comm, data) as path:
+            lines = mpi.on_root(
+                comm,
+                partial(
+                    describe,
+                    path,
+                    x=args.x,
+                    y=args.y,
+                    all_features=args.all,
+                    progress=Progress,
+                ),
+            )
+        say("\n".join(lines).replace(path, data))
 
 
 def _check(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
@@ -257,7 +289,7 @@ ACTIONS = {
         _make,
     ),
     "import": Action(
-        "import CSV, svmlight, NPZ, IDX images, or openml:NAME",
+        "import CSV, Parquet, Arrow, svmlight, NPZ, IDX images, or openml:NAME",
         _add_import_arguments,
         _import,
     ),

@@ -1,24 +1,55 @@
 """mpipgd evaluate."""
 
 import argparse
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
+from ..errors import UsageError
 from .base import ParallelCommand, Printer
 
 if TYPE_CHECKING:
     from ..comm.mpi import Comm
 
+MAX_LISTED_CLASSES = 20
+NAMES = {  # key of a metric -> its name in the table
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R²",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "log_loss": "log-loss",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+}
+CLASS_NAMES = {
+    "rows": "rows",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "roc_auc": "ROC AUC",
+    "average_precision": "av. precision",
+}
+
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of commands that apply a run's model to data."""
     parser.add_argument("RUN", help="a run folder")
-    parser.add_argument("DATA", help="a file, a glob or a folder of shards")
+    parser.add_argument(
+        "DATA", help="a file, a glob, a folder of shards, or a bundled set"
+    )
     parser.add_argument("--x", metavar="PATH", help="path of the features in the file")
     parser.add_argument("--y", metavar="PATH", help="path of the targets in the file")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an output that exists"
+    )
 
 
 class EvaluateCommand(ParallelCommand):
-    """Score the model of a run folder on raw features, in parallel."""
+    """Score the model of a run folder on raw features, in parallel.
+
+    Metrics are exact, and the same on any number of ranks.
+    """
 
     name = "evaluate"
     help = "score a run's model on data"
@@ -27,20 +58,93 @@ class EvaluateCommand(ParallelCommand):
     def configure(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         add_model_arguments(parser)
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.add_argument(
+            "--curves",
+            metavar="FILE.csv",
+            help="write the points of ROC, precision-recall and calibration curves "
+            "(classes)",
+        )
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        if args.overwrite and not args.curves:
+            raise UsageError("--overwrite takes --curves FILE.csv, which is not there")
 
     def run(self, comm: "Comm", say: Printer) -> int:
-        """Print rows, loss and score of each split."""
+        """Print the metrics of all splits."""
+        from ..data.create.bundled import bundled_path
         from ..training import inference
 
         args = self.args
-        scores = inference.evaluate(args.RUN, args.DATA, comm=comm, x=args.x, y=args.y)
-        say(f"{'part':<6} {'rows':>10} {'loss':>12} {'score':>8}")
-        for split, result in scores.items():
-            say(
-                f"{split:<6} {result['rows']:>10,} {result['loss']:>12.6g} "
-                f"{result['score']:>8.4f}"
+        with bundled_path(comm, args.DATA) as data:
+            metrics = inference.evaluate(
+                args.RUN,
+                data,
+                comm=comm,
+                x=args.x,
+                y=args.y,
+                curves=args.curves,
+                overwrite=args.overwrite,
             )
+        if args.json:
+            say(json.dumps(metrics, indent=1, allow_nan=False, ensure_ascii=False))
+            return 0
+        for line in _lines(metrics):
+            say(line)
+        if args.curves:
+            say(f"{args.curves}: points of the curves")
         return 0
+
+
+def _lines(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the tables: splits, then a split's classes, or its confusion matrix."""
+    from ..reporting.tables import format_number, format_table
+
+    first = next(iter(metrics.values()))
+    keys = [key for key in NAMES if key in first]
+    rows = [
+        [
+            "part",
+            "rows",
+            "loss (without penalty)",
+            "score",
+            *(NAMES[key] for key in keys),
+        ]
+    ]
+    for split, of_split in metrics.items():
+        row = [split, f"{of_split['rows']:,}", format_number(of_split["loss"], ".6g")]
+        row.append(format_number(of_split["score"], ".4f"))
+        rows.append(row + [format_number(of_split[key], ".4g") for key in keys])
+    yield from format_table(rows, right_aligned=True)
+    for split, of_split in metrics.items():
+        if classes := of_split.get("classes"):
+            yield from _class_lines(split, classes, of_split)
+        for note in of_split["notes"]:
+            yield f"{split}: {note}"
+
+
+def _class_lines(
+    split: str, classes: list[dict[str, Any]], of_split: Mapping[str, Any]
+) -> Iterator[str]:
+    from ..reporting.tables import format_number, format_table
+
+    keys = [key for key in CLASS_NAMES if key in classes[0]]
+    rows = [[f"{split}, class", *(CLASS_NAMES[key] for key in keys)]]
+    if len(classes) <= MAX_LISTED_CLASSES:
+        for of_class in classes:
+            values = [format_number(of_class[key], ".4f") for key in keys[1:]]
+            rows.append([str(of_class["label"]), f"{of_class['rows']:,}", *values])
+    for name in ("macro", "weighted"):
+        averages = of_split[name]
+        values = [format_number(averages.get(key), ".4f") for key in keys[1:4]]
+        rows.append([f"({name} mean)", "", *values, *[""] * (len(keys) - 4)])
+    yield ""
+    yield from format_table(rows, right_aligned=True)
+    if len(classes) <= MAX_LISTED_CLASSES:
+        labels = [str(of_class["label"]) for of_class in classes]
+        matrix = [["true \\ predicted", *labels]]
+        for label, counts in zip(labels, of_split["confusion_matrix"]):
+            matrix.append([label, *(f"{count:,}" for count in counts)])
+        yield ""
+        yield from format_table(matrix, right_aligned=True)

@@ -1,9 +1,11 @@
 """mpipgd launch."""
 
 import argparse
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..comm import environment
 from ..errors import StopRequested, UsageError
 from .base import Printer, StandaloneCommand, parse_integer
 from .train import TrainCommand
@@ -38,7 +40,14 @@ class LaunchCommand(StandaloneCommand):
         self.ranks = args.ranks and parse_integer("--ranks", args.ranks, 1)
         self.max_requeues = parse_integer("--requeue", args.requeue)
         self.words: list[str] = args.inner_words
-        self.run_folder = _run_folder(self.words)
+        from .parser import parse  # which imports this module
+
+        # a wrong command is refused here, by one process, before many are started
+        command, inner_args = parse(self.words)
+        self.trains = issubclass(command, TrainCommand)
+        self.run_folder: str | None = None
+        if issubclass(command, TrainCommand):
+            self.run_folder = command(inner_args).run_folder
         if self.max_requeues and not self.run_folder:
             raise UsageError("--requeue: expected a training with --run, to go on with")
 
@@ -66,22 +75,21 @@ class LaunchCommand(StandaloneCommand):
         command = launcher.launch_command(self.ranks)
         command += launcher.mpipgd_command(*words)
         env = launcher.launch_environment(self.ranks)
-        if not self.run_folder:
-            return launcher.RankProcess(command, env=env).wait()
-        # written once the ranks have installed their handlers of signals
-        ready = _watch_for_change(Path(self.run_folder, "env.json"))
-        return launcher.RankProcess(command, ready, env=env).wait()
-
-
-def _run_folder(words: Sequence[str]) -> str | None:
-    """Return the run folder that a training command names, or None.
-
-    A wrong command is refused here, by one process, before many are started.
-    """
-    from .parser import parse  # which imports this module
-
-    command, args = parse(words)
-    return command(args).run_folder if issubclass(command, TrainCommand) else None
+        if not self.trains:
+            process = launcher.RankProcess(command, env=env)
+        else:
+            # a training makes a checkpoint at SIGUSR1
+            ready = lambda: True  # noqa: E731
+            if self.run_folder:
+                # written once the ranks have installed their handlers of signals
+                ready = _watch_for_change(Path(self.run_folder, "env.json"))
+            process = launcher.RankProcess(
+                command, ready, env=env, interrupt=signal.SIGUSR1
+            )
+        code = process.wait()
+        if process.interrupted and code not in (0, StopRequested.code):
+            return environment.INTERRUPTED
+        return code
 
 
 def _watch_for_change(path: Path) -> Callable[[], bool]:

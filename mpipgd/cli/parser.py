@@ -1,16 +1,19 @@
 """The table of all commands, and the parser of the command line."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import UsageError, nearest
-from .base import Command
+from .base import Command, check_data_name
+from .coef import CoefCommand
 from .compare import CompareCommand
 from .data import DataCommand
 from .doctor import DoctorCommand
 from .evaluate import EvaluateCommand
+from .export import ExportCommand
 from .launch import LaunchCommand
 from .measure import MeasureCommand
 from .predict import PredictCommand
@@ -29,6 +32,8 @@ COMMANDS: dict[str, type[Command]] = {
         ReportCommand,
         PredictCommand,
         EvaluateCommand,
+        CoefCommand,
+        ExportCommand,
         DataCommand,
         DoctorCommand,
         LaunchCommand,
@@ -60,6 +65,8 @@ def parse(argv: Sequence[str]) -> tuple[type[Command], argparse.Namespace]:
     """
     words = list(argv)
     if not words or words[0] not in (*COMMANDS, "-h", "--help", "--version"):
+        if words and not words[0].startswith("-"):
+            check_data_name(words[0], COMMANDS)
         words.insert(0, DEFAULT)
     inner_words = []
     command = COMMANDS.get(words[0])
@@ -74,6 +81,17 @@ def parse(argv: Sequence[str]) -> tuple[type[Command], argparse.Namespace]:
         parser.error(f"unknown {kind} {flag}" + nearest(flag, args.parser.flags))
     args.inner_words, args.unknown_words = inner_words, unknown
     return args.command, args
+
+
+def complete() -> None:
+    """Print the words that may follow, where a shell asks for them, and end.
+
+    The shell asks by the environment variable _ARGCOMPLETE.
+    """
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(_build_parser())
 
 
 def _build_parser() -> Parser:

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 class PredictCommand(ParallelCommand):
-    """Write a run's predictions on raw features to an HDF5 file, in parallel."""
+    """Write a run's predictions on raw features to a file, in parallel.
+
+    The data needs no targets. The format of the file is that of its ending: .csv, .tsv,
+    .parquet, .arrow, .feather or .h5.
+    """
 
     name = "predict"
     help = "write a run's predictions on data"
@@ -20,8 +24,25 @@ class PredictCommand(ParallelCommand):
     def configure(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         add_model_arguments(parser)
-        parser.add_argument(
-            "-o", "--output", metavar="OUT.h5", required=True, help="the file"
+        add = parser.add_argument
+        add("-o", "--output", metavar="FILE", required=True, help="the file")
+        add(
+            "--split",
+            choices=("all", "train", "test"),
+            default="all",
+            help="the rows to predict (default: all)",
+        )
+        add(
+            "--probabilities",
+            action="store_true",
+            help="also a column of probabilities for each class, named by its label "
+            "(losses log and softmax; .h5 has them anyway)",
+        )
+        add(
+            "--id",
+            metavar="COLUMN",
+            help="also the ids of the rows, which the data holds as /SPLIT/id, as a "
+            "first column of this name",
         )
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -29,14 +50,23 @@ class PredictCommand(ParallelCommand):
 
     def run(self, comm: "Comm", say: Printer) -> int:
         """Predict, and print the number of rows of each split."""
+        from ..data.create.bundled import bundled_path
         from ..training import inference
 
         args = self.args
-        rows_of_split = inference.predict(
-            args.RUN, args.DATA, args.output, comm=comm, x=args.x, y=args.y
-        )
-        for split, rows in rows_of_split.items():
-            say(
-                f"{args.output}: /{split}/prediction and /{split}/output, {rows:,} rows"
+        with bundled_path(comm, args.DATA) as data:
+            rows_of_split = inference.predict(
+                args.RUN,
+                data,
+                args.output,
+                comm=comm,
+                x=args.x,
+                y=args.y,
+                split=args.split,
+                probabilities=args.probabilities,
+                id_column=args.id,
+                overwrite=args.overwrite,
             )
+        for split, rows in rows_of_split.items():
+            say(f"{args.output}: {rows:,} predictions of the {split} rows")
         return 0

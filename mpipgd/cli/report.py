@@ -30,8 +30,14 @@ class ReportCommand(ParallelCommand):
         add(
             "-o",
             "--output",
-            metavar="OUT.png",
-            help="the picture (default: report.png, in the folder of a single RUN)",
+            metavar="OUT",
+            help="the picture or page (default: report.png or, with --html, "
+            "report.html, in the folder of a single RUN)",
+        )
+        add(
+            "--html",
+            action="store_true",
+            help="write a page: all about a single RUN, or curves of several",
         )
         add(
             "--against",
@@ -51,11 +57,14 @@ class ReportCommand(ParallelCommand):
 
     def run(self, comm: "Comm", say: Printer) -> int:
         """Print a line for each run, and draw."""
+        from functools import partial
+
         from ..comm import mpi
         from ..reporting import report
 
         args = self.args
         axes = {"against": AGAINST[args.against], "show": args.show}
-        for line in mpi.on_root(comm, report.report, args.RUN, args.output, axes):
+        draw = partial(report.report, html=args.html)
+        for line in mpi.on_root(comm, draw, args.RUN, args.output, axes):
             say(line)
         return 0

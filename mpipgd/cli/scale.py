@@ -2,14 +2,15 @@
 
 import argparse
 import dataclasses
+import glob
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..studies.scaling.network import parse_network
 from .base import Printer, StandaloneCommand, parse_integer
-from .train import add_study_flags, given_options
+from .train import add_study_flags, check_flags_are_used, given_options
 
 if TYPE_CHECKING:
     from ..studies.scaling.study import Study
@@ -53,7 +54,7 @@ class ScaleCommand(StandaloneCommand):
             "the most ranks]",
         )
         _add_where(parser.add_argument_group("where"))
-        _add_cost_model(parser.add_argument_group("a model that foretells"))
+        _add_cost_model(parser.add_argument_group("a cost model that predicts"))
         add_study_flags(parser)
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -75,7 +76,7 @@ class ScaleCommand(StandaloneCommand):
         self.options = given_options(args)
 
     def run(self, say: Printer) -> int:
-        """Run the study, or what is missing of it, and write its page."""
+        """Run the study, or what is missing of it; 1 where all of its runs failed."""
         from ..studies.scaling import calibrate, report, runner
 
         args = self.args
@@ -100,11 +101,15 @@ class ScaleCommand(StandaloneCommand):
             f"\nlook at {folder}/index.html; tables: results.csv, runs.jsonl, "
             "extrap.txt"
         )
+        runs = runner.read_runs(study, folder)
+        if runs and all(run["status"] != "ok" for run in runs):
+            say(f"all {len(runs)} runs failed; the first: {runs[0]['status']}")
+            return 1
         return 0
 
     def _open_study(self) -> "tuple[Study, Path]":
         """Return the study of --out and its folder, or else a new study and folder."""
-        from ..config.options import TrainConfig
+        from ..config.options import BUNDLED, TrainConfig
         from ..reporting import run_folder
         from ..studies.compare import settings
         from ..studies.scaling import runner, study
@@ -125,6 +130,9 @@ class ScaleCommand(StandaloneCommand):
             repeat=self.repeat,
             global_batch=self.global_batch,
         )
+        check_flags_are_used(self.args, new_study.settings.values())
+        if data not in BUNDLED and not glob.glob(data):
+            raise DataError(f"{data}: there is no such file or folder")
         folder = run_folder.create_folder(out, data, "scale", inside="runs").absolute()
         path = runner.resolve_data(data, folder)
         configs = {
@@ -156,14 +164,14 @@ def _add_cost_model(group: argparse._ArgumentGroup) -> None:
         "--calibrate",
         action="store_true",
         help="in turn with the runs, measure steps on one rank and exchanges on "
-        "several, and compare what they foretell with what is measured",
+        "several, and compare what they predict with what is measured",
     )
     add(
         "--predict",
         metavar="N1,N2",
         nargs="?",
         const="16,64,256,1024,4096",
-        help="foretell so many ranks, see --calibrate [16,64,256,1024,4096]",
+        help="predict so many ranks, see --calibrate [16,64,256,1024,4096]",
     )
     add(
         "--network",

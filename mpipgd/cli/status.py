@@ -14,7 +14,7 @@ class StatusCommand(StandaloneCommand):
     @classmethod
     def configure(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the argument."""
-        parser.add_argument("RUN", nargs="+", help="a run folder")
+        parser.add_argument("RUN", nargs="+", help="a run folder; what is none says so")
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.folders = args.RUN

@@ -6,15 +6,45 @@ from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
 from ..config import toml
-from ..config.option import flag, option_type, parse_flag
+from ..config.option import (
+    describe_applies,
+    expect_used,
+    flag,
+    option_type,
+    parse_flag,
+)
 from ..config.options import TrainConfig
-from .base import ParallelCommand, Printer
+from .base import ParallelCommand, Printer, check_data_name
 
 if TYPE_CHECKING:
     from ..comm.mpi import Comm
 
 POSITIONAL = "data"  # the option that is an argument, not a flag
 OPTIONS = {option.name: option for option in fields(TrainConfig)}
+
+
+class GridAction(argparse.Action):
+    """Collects words KEY=V1,V2 of a flag that may be repeated.
+
+    A last word without "=" is DATA, which may stand behind the flag.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Append the words to those of the flag so far."""
+        words = list(values)
+        if "=" not in words[-1] and len(words) > 1:
+            setattr(namespace, POSITIONAL.upper(), words.pop())
+        for word in words:
+            if "=" not in word:
+                parser.error(f"{option_string} {word}: expected KEY=V1,V2")
+        earlier = getattr(namespace, self.dest, None) or []
+        setattr(namespace, self.dest, [*earlier, *words])
 
 
 class TrainCommand(ParallelCommand):
@@ -39,6 +69,8 @@ class TrainCommand(ParallelCommand):
         self.options = given_options(args)
         self.config = TrainConfig(**self.options)
         self.resume: str | None = args.resume
+        if not self.resume:
+            check_flags_are_used(args, [self.config])
         self.print_config: bool = args.print_config
 
     @property
@@ -55,9 +87,9 @@ class TrainCommand(ParallelCommand):
         from ..training import run
 
         if self.resume:
-            run.resume(self.resume, self.options, comm=comm)
+            run.resume(self.resume, self.options, comm=comm, say=say)
         else:
-            run.train(self.config, comm=comm)
+            run.train(self.config, comm=comm, say=say)
         return 0
 
 
@@ -76,12 +108,30 @@ def given_options(args: argparse.Namespace) -> dict[str, Any]:
     for name, option in OPTIONS.items():
         if name in given and name != POSITIONAL:
             value = given[name]
-            options[name] = (
-                parse_flag(option, value) if isinstance(value, str) else value
-            )
+            if name == "many":
+                value = " ".join(value)
+            if isinstance(value, list):  # of a repeated flag
+                options[name] = tuple(value)
+            else:
+                options[name] = (
+                    parse_flag(option, value) if isinstance(value, str) else value
+                )
     if POSITIONAL.upper() in given:
         options[POSITIONAL] = given[POSITIONAL.upper()]
+        check_data_name(options[POSITIONAL])
     return options
+
+
+def check_flags_are_used(
+    args: argparse.Namespace, configs: Collection[TrainConfig]
+) -> None:
+    """Raise UsageError for a flag that none of the runs uses.
+
+    What --config holds is not checked: it may be stored from any run.
+    """
+    for name in OPTIONS.keys() & vars(args).keys():
+        if name != POSITIONAL:
+            expect_used(name, configs)
 
 
 def _add_data_and_config(parser: argparse.ArgumentParser) -> None:
@@ -119,21 +169,42 @@ def _add_flag(group: argparse._ArgumentGroup, option: Field[Any]) -> None:
             default=argparse.SUPPRESS,
             help=f"do not: {text}" if option.default else text,
         )
+    elif option.name == "many":
+        group.add_argument(
+            name,
+            action=GridAction,
+            nargs="+",
+            default=argparse.SUPPRESS,
+            help=text,
+            metavar="KEY=V1,V2",
+        )
+    elif option_type(option).item_type is str:
+        group.add_argument(
+            name,
+            action="append",
+            default=argparse.SUPPRESS,
+            help=text,
+            metavar=option.name.split("_")[-1].upper(),
+        )
     else:
         choices = option.metadata["choices"]
         metavar = "|".join(choices) if choices else option.name.split("_")[-1].upper()
-        group.add_argument(
+        action = group.add_argument(
             name,
             dest=option.name,
             default=argparse.SUPPRESS,
             help=text,
             metavar=metavar,
         )
+        if choices:  # argcomplete's way to attach them; `check_value` refuses others
+            setattr(action, "completer", lambda **_: choices)  # noqa: B010
 
 
 def _help_text(option: Field[Any]) -> str:
     """Return the help of an option, with its default in brackets."""
     text = option.metadata["help"].replace("%", "%%")
+    applies = describe_applies(option)
+    text += f" (with {applies})" if applies else ""
     default = option.default
     if default is None or isinstance(default, bool):
         return text

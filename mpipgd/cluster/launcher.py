@@ -105,9 +105,10 @@ class RankProcess:
 
     While it runs, SIGUSR1, SIGTERM and SIGINT to this process are forwarded to it.
     SIGUSR1 is held back until `ready()` is true: a rank that has not yet installed its
-    handler would die of it.
+    handler would die of it. Of SIGINT `interrupt` is made, at once; a second SIGINT
+    becomes SIGTERM.
 
-    stopped: whether a signal was forwarded.
+    stopped: whether a signal was forwarded; interrupted: whether SIGINT came.
     """
 
     def __init__(
@@ -116,11 +117,13 @@ class RankProcess:
         ready: Callable[[], bool] = lambda: True,
         *,
         env: Mapping[str, str],
+        interrupt: signal.Signals = signal.SIGTERM,
         stdin: int | IO[bytes] | None = None,
         stdout: int | IO[bytes] | None = None,
         stderr: int | IO[bytes] | None = None,
     ) -> None:
-        self.stopped = False
+        self.stopped = self.interrupted = False
+        self._interrupt = interrupt
         self._ready = ready
         # with the signals that came before this process was started
         self._pending_signals = list(environment.stop_signals)
@@ -139,10 +142,10 @@ class RankProcess:
         )
 
     def _queue_signal(self, number: int, frame: FrameType | None) -> None:
-        # at a SIGINT srun only prints the state of its tasks
-        self._pending_signals.append(
-            signal.SIGTERM if number == signal.SIGINT else number
-        )
+        if number == signal.SIGINT:  # at which srun only prints the state of its tasks
+            number = signal.SIGTERM if self.interrupted else self._interrupt
+            self.interrupted = True
+        self._pending_signals.append(number)
 
     def wait(self) -> int:
         """Return the exit code; 128 + number where a signal ended the process."""

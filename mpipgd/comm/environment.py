@@ -9,7 +9,7 @@ import ctypes
 import os
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import FrameType
 
 from ..errors import UsageError
@@ -36,6 +36,24 @@ _TIMER_SLACK = 1000  # nanoseconds
 stop_signals: list[int] = []
 
 
+# Whether training looks at `stop_signals` after its steps: only then do SIGINT and
+# SIGTERM wait for it.
+_checked_between_steps = False
+
+INTERRUPTED = 130  # exit code after SIGINT, as in a shell
+
+
+@contextlib.contextmanager
+def stops_between_steps() -> Iterator[None]:
+    """Let SIGINT and SIGTERM, too, be requests to stop after a step, in a block."""
+    global _checked_between_steps
+    _checked_between_steps = True
+    try:
+        yield
+    finally:
+        _checked_between_steps = False
+
+
 def stop_requested() -> bool:
     """Return whether a signal has asked this process to stop."""
     return bool(stop_signals)
@@ -43,6 +61,18 @@ def stop_requested() -> bool:
 
 def _record_stop(number: int, frame: FrameType | None) -> None:
     stop_signals.append(number)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Record a request to stop, or interrupt what does not look at it.
+
+    The second signal ends the process at once.
+    """
+    if number in stop_signals:
+        os._exit(INTERRUPTED)
+    stop_signals.append(number)
+    if not _checked_between_steps:
+        raise KeyboardInterrupt
 
 
 def _first_number(names: Iterable[str], default: int) -> int:
@@ -85,8 +115,9 @@ def configure_environment() -> None:
     """Set what only counts before the first import of numpy and MPI.
 
     One BLAS thread a rank, unless the user chose another number; where ranks outnumber
-    cores, an MPI that yields the core while it waits instead of spinning on it; and a
-    handler of SIGUSR1 that records the request to stop.
+    cores, an MPI that yields the core while it waits instead of spinning on it; and
+    handlers of SIGUSR1, SIGINT and SIGTERM that record the request to stop. The latter
+    two raise KeyboardInterrupt where no training would look at it.
     """
     for name in _THREADS:
         os.environ.setdefault(name, "1")
@@ -97,6 +128,8 @@ def configure_environment() -> None:
             os.environ.setdefault(name, value)
         _set_timer_slack()
     signal.signal(signal.SIGUSR1, _record_stop)
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
 def _set_timer_slack() -> None:

@@ -246,9 +246,9 @@ class SharedArray:
 
 
 def shared_concat(comm: Comm, local: Array) -> SharedArray:
-    """Return a `SharedArray` with all ranks' arrays (n,) concatenated; collective."""
+    """Return a `SharedArray` with all ranks' arrays (n, …) concatenated; collective."""
     counts = comm.allgather(len(local))
-    shared = SharedArray(comm, [sum(counts)], local.dtype)
+    shared = SharedArray(comm, [sum(counts), *local.shape[1:]], local.dtype)
     first = sum(counts[: comm.rank])
     shared.array[first : first + len(local)] = local
     shared.barrier()

@@ -10,10 +10,11 @@ any number of ranks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from ..array_types import FloatArray
+    from .mpi import Comm
     from .topology import Grid
 
 T = TypeVar("T")
@@ -121,3 +122,38 @@ def tree_allreduce_objects(
     for i, j in merge_schedule(all_subtrees, grid.workers).pairs:
         partials[i] = merge(partials[i], partials[j])
     return partials[0]
+
+
+class SubtreeSums(Generic[T]):
+    """Values of leaves 0 … n-1 that are merged in tree order while they are added.
+
+    For leaves that are not workers, as blocks of rows; each is added on one rank. As
+    many values are held as there are subtrees in a rank's leaves, not one a leaf.
+    """
+
+    def __init__(self, merge: Callable[[T, T], T]) -> None:
+        self._merge = merge
+        self._partials: list[tuple[Subtree, T]] = []
+
+    def add(self, leaf: int, value: T) -> None:
+        """Add the value of a leaf; leaves come in rising order."""
+        subtree = Subtree(leaf, 1)
+        while self._partials:
+            (start, length), left = self._partials[-1]
+            neighbours = start + length == subtree.start and length == subtree.length
+            if not neighbours or start % (2 * length):
+                break
+            self._partials.pop()
+            subtree, value = Subtree(start, 2 * length), self._merge(left, value)
+        self._partials.append((subtree, value))
+
+    def allreduce(self, comm: Comm, leaves: int) -> T:
+        """Return the merged value of all leaves, of all ranks; collective."""
+        gathered = [
+            part for of_rank in comm.allgather(self._partials) for part in of_rank
+        ]
+        gathered.sort(key=lambda part: part[0].start)
+        subtrees, values = [s for s, _ in gathered], [value for _, value in gathered]
+        for i, j in merge_schedule(subtrees, leaves).pairs:
+            values[i] = self._merge(values[i], values[j])
+        return values[0]

@@ -1,15 +1,30 @@
 """One option of a run: a dataclass field with help, known values and bounds."""
 
+import math
 import types
 import typing
-from collections.abc import Iterable
-from dataclasses import Field, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from ..errors import UsageError, expect
 
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text"}
 _TYPE_NAMES |= {bool: "true or false"}
+_PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
+MINIMUM_BYTES = 10**6  # of a number without a unit: less is a forgotten unit
+
+
+@dataclass(frozen=True)
+class AnyBut:
+    """What an option applies to: every value of another one but this."""
+
+    value: Any
+
+
+# What an option applies to: the other options that must all have one of these values,
+# or a value that is not this one. AnyBut(None) stands for an option that was given.
+Applies = Mapping[str, tuple[Any, ...] | AnyBut]
 
 
 def option(
@@ -20,16 +35,78 @@ def option(
     choices: Iterable[str] | None = None,
     low: float | None = None,
     high: float | None = None,
+    applies: Applies | None = None,
 ) -> Any:
-    """Return a dataclass field whose metadata holds help, known values and bounds."""
+    """Return a dataclass field whose metadata holds help, known values and bounds.
+
+    applies: where the option is used, if not in every run.
+    """
     metadata = {
         "help": text,
         "choices": choices,
         "group": group,
         "low": low,
         "high": high,
+        "applies": applies or {},
     }
     return field(default=default, metadata=metadata)
+
+
+def describe_applies(option: Field[Any]) -> str:
+    """Return what an option applies to, as "--split sample"; "" for every run."""
+    return ", ".join(_describe(*item) for item in option.metadata["applies"].items())
+
+
+def _describe(name: str, wanted: tuple[Any, ...] | AnyBut) -> str:
+    if wanted == AnyBut(None):
+        return flag(name)
+    if isinstance(wanted, AnyBut):
+        value = wanted.value
+        number = f"{value:g}" if isinstance(value, float) else value
+        return f"{flag(name)} other than {number}"
+    if wanted == (None,):
+        return f"no {flag(name)}"
+    return f"{flag(name)} {'|'.join(map(str, wanted))}"
+
+
+def is_used(option: Field[Any], config: Any) -> bool:
+    """Return whether a run with the options `config` uses an option."""
+    return all(
+        getattr(config, name) != wanted.value
+        if isinstance(wanted, AnyBut)
+        else getattr(config, name) in wanted
+        for name, wanted in option.metadata["applies"].items()
+    )
+
+
+def expect_used(name: str, configs: Collection[Any], where: str = "") -> None:
+    """Raise UsageError for a changed option that none of some runs uses.
+
+    configs: their options, each a `TrainConfig`; where: what gave the option, by
+    default its flag.
+    """
+    first = next(iter(configs))
+    option = next(field for field in fields(first) if field.name == name)
+    users = [config for config in configs if is_used(option, config)]
+    changed = [c for c in configs if getattr(c, name) != option.default]
+    if users or not changed:
+        return
+    value = getattr(changed[0], name)
+    text = flag(name)
+    if isinstance(value, tuple):
+        text += " " + ",".join(map(str, value))
+    elif not isinstance(value, bool):
+        text += f" {value}"
+    elif option.default:
+        text = "--no-" + text.removeprefix("--")
+    found = []
+    for other in option.metadata["applies"]:
+        values = dict.fromkeys(str(getattr(config, other)) for config in configs)
+        found.append(f"{flag(other)} {', '.join(values)}".replace("None", "not given"))
+    raise UsageError(
+        f"{where}{text} has no effect here: it needs {describe_applies(option)}; found "
+        f"{'; '.join(found)}"
+    )
 
 
 def flag(name: str) -> str:
@@ -65,8 +142,9 @@ def parse_flag(option: Field[Any], text: str) -> Any:
             return tuple(item_type(item) for item in text.split(","))
         return value_type(text)
     except ValueError:
-        plural = "s, separated by commas" if item_type else ""
-        expected = _TYPE_NAMES[item_type or value_type] + plural
+        expected = _TYPE_NAMES.get(value_type, "")
+        if item_type:
+            expected = f"{_PLURALS[item_type]}, separated by commas"
         raise UsageError(f"{flag(option.name)} {text}: expected {expected}") from None
 
 
@@ -115,6 +193,33 @@ def parse_bytes(text: str) -> int:
         count = float(number) * units[text[len(number) :].upper()]
     except (ValueError, KeyError):
         count = 0
-    if not count >= 1:
-        raise UsageError(f"--memory-limit {text}: expected bytes, as 500MB or 2GB")
+    has_unit = len(number) < len(text)
+    if not (1 if has_unit else MINIMUM_BYTES) <= count < math.inf:
+        raise UsageError(
+            f"--memory-limit {text}: expected bytes with a unit, as 500MB or 2GB"
+        )
     return int(count)
+
+
+BALANCED = "balanced"
+
+
+def parse_class_weight(text: str) -> dict[str, float]:
+    """Return {label: weight} of "LABEL=2,OTHER=0.5"; {} of "balanced".
+
+    Raises UsageError for a weight that is no finite number from 0.
+    """
+    weights: dict[str, float] = {}
+    for pair in [] if text == BALANCED else text.split(","):
+        label, _, number = pair.rpartition("=")
+        try:
+            weights[label.strip()] = weight = float(number)
+            valid = bool(label) and 0 <= weight < math.inf
+        except ValueError:
+            valid = False
+        if not valid:
+            raise UsageError(
+                f"--class-weight {text}: found {pair!r}, expected {BALANCED}, or "
+                "LABEL=NUMBER with a number from 0"
+            )
+    return weights

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import UsageError
-from .option import check_value, option, parse_bytes
+from .option import AnyBut, check_value, option, parse_bytes, parse_class_weight
 
 
 def _in_group(group: str) -> Callable[..., Any]:
@@ -23,6 +23,7 @@ _workers, _run = _in_group("workers"), _in_group("run")
 # objectives, transforms, stores, … on purpose: those import numpy, which --help must
 # not load. tests/config/test_options.py compares them.
 LOSSES = ("squared", "huber", "log", "hinge", "squared_hinge", "softmax")
+BUNDLED = ("digits", "diabetes", "breast_cancer", "wine", "iris")
 SWEEP_KEYS = ("lr", "alpha", "l1_ratio")  # options that --many takes lists of
 
 
@@ -35,23 +36,75 @@ class TrainConfig:
 
     data: str = _data(
         "digits",
-        "a file, a glob, a folder of shards, or a bundled set: digits, diabetes, "
-        "breast_cancer, wine, iris",
+        "a table, as CSV or Parquet, a data file, a glob, a folder of shards, or a "
+        f"bundled set: {', '.join(BUNDLED)}",
+    )
+    label: str | None = _data(
+        None, "column to predict, by name or number, of a table [the last]"
+    )
+    task: str | None = _data(
+        None,
+        "what the label of a table is; by default texts, and two whole numbers, are "
+        "classes",
+        choices=("regression", "binary", "multiclass"),
+    )
+    drop_column: tuple[str, ...] | None = _data(
+        None, "column of a table to leave out; repeatable"
+    )
+    ordinal: tuple[str, ...] | None = _data(
+        None, 'column of ordered texts of a table, as "size=S<M<L"; repeatable'
+    )
+    missing: str | None = _data(
+        None,
+        "missing cells of a table: refuse them, drop their rows, or fill them in with "
+        "what training rows have [error]",
+        choices=("error", "drop", "mean", "median", "most-frequent", "indicator"),
+    )
+    test: str | None = _data(None, "table of the test rows, instead of --test-size")
+    test_size: float | None = _data(
+        None, "share of test rows of a table [0.2]", low=0, high=0.99
     )
     x: str | None = _data(
         None,
         "path of the features in an HDF5 file of another format",
     )
     y: str | None = _data(None, "path of the targets in an HDF5 file of another format")
+    weight: str | None = _data(
+        None,
+        "column of the row weights of a table, or their path in an HDF5 file of "
+        "another format",
+    )
+    class_weight: str | None = _data(
+        None,
+        "multiply the rows' weights by one of their class: balanced, or as "
+        "LABEL=2,OTHER=0.5",
+    )
     memory_limit: str | None = _data(
         None,
         "memory for the rows on a node, as 2GB: what does not fit is read again and "
         "again, in random blocks",
+        applies={"split": ("disjoint",)},
     )
     rows_share: float = _data(
         1.0, "train on the first rows only, this share of them", low=0, high=1
     )
+    validation: float = _data(
+        0.0,
+        "share of the training rows to hold out, drawn by the seed: early stopping, "
+        "the best checkpoint, --target and --many go by them",
+        low=0,
+        high=0.9,
+    )
+    stratify: bool = _data(
+        False, "hold out the same share of the rows of every class (validation)"
+    )
+    allow_changed_data: bool = _data(
+        False, "resume although the data is not that of the checkpoint"
+    )
     standardize: bool = _data(True, "bring dense features to mean 0 and deviation 1")
+    standardize_target: bool = _data(
+        True, "train on a target of mean 0 and deviation 1 (regression)"
+    )
 
     model: str = _model("linear", "which model", choices=("linear", "mlp"))
     loss: str | None = _model(
@@ -59,14 +112,23 @@ class TrainConfig:
         "which loss; by default squared, log or softmax, as the task wants",
         choices=LOSSES,
     )
-    epsilon: float = _model(0.1, "residual from which the huber loss is linear", low=0)
+    epsilon: float = _model(
+        0.1,
+        "residual from which the huber loss is linear",
+        low=0,
+        applies={"loss": ("huber",)},
+    )
     hidden: tuple[int, ...] = _model(
-        (64,), "sizes of the mlp's hidden layers, as 256,64", low=1
+        (64,),
+        "sizes of the mlp's hidden layers, as 256,64",
+        low=1,
+        applies={"model": ("mlp",)},
     )
     activation: str = _model(
         "relu",
         "of the hidden layers",
         choices=("sigmoid", "tanh", "relu"),
+        applies={"model": ("mlp",)},
     )
     penalty: str = _model(
         "l2",
@@ -78,12 +140,23 @@ class TrainConfig:
         "strength of the penalty; for an mlp also one a layer, as 1e-2,1e-5",
         low=0,
     )
-    l1_ratio: float = _model(0.15, "share of l1 in elasticnet", low=0, high=1)
-    intercept: bool = _model(True, "learn an intercept (linear)")
+    l1_ratio: float = _model(
+        0.15,
+        "share of l1 in elasticnet",
+        low=0,
+        high=1,
+        applies={"penalty": ("elasticnet",)},
+    )
+    intercept: bool = _model(
+        True,
+        "learn an intercept",
+        applies={"model": ("linear",)},
+    )
     init_std: tuple[float, ...] | None = _model(
         None,
         "deviations of the mlp's first weights and biases, as 0.001,0.1",
         low=0,
+        applies={"model": ("mlp",)},
     )
     dtype: str | None = _model(
         None,
@@ -99,37 +172,99 @@ class TrainConfig:
     optimizer: str = _descent(
         "sgd",
         "what makes an update of a gradient",
-        choices=("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "lbfgs"),
+        choices=(
+            "sgd",
+            "momentum",
+            "nesterov",
+            "adagrad",
+            "rmsprop",
+            "adam",
+            "adamw",
+            "lbfgs",
+        ),
     )
     then: str | None = _descent(
         None,
         "go on with it over all rows when an epoch brings less than 5 %, or --tol "
         "(Agarwal et al. 2011)",
         choices=("lbfgs",),
+        applies={"optimizer": AnyBut("lbfgs")},
     )
-    lr: float = _descent(0.1, "learning rate", low=0)
-    momentum: float = _descent(0.9, "of momentum and nesterov", low=0, high=1)
+    lr: float = _descent(
+        0.1,
+        "learning rate",
+        low=0,
+        applies={"optimizer": AnyBut("lbfgs")},
+    )
+    momentum: float = _descent(
+        0.9,
+        "share of the last update in the next one",
+        low=0,
+        high=1,
+        applies={"optimizer": ("momentum", "nesterov")},
+    )
+    weight_decay: float | None = _descent(
+        None,
+        "of weights, not of intercepts, at every step, besides the penalty's in the "
+        "gradient (default: 0.01)",
+        low=0,
+        applies={"optimizer": ("adamw",)},
+    )
     many: str | None = _descent(
         None,
-        "settings to train together, in one pass: as lr=0.1,0.01,alpha=1e-3,1e-4 for "
-        "all four (linear)",
+        "settings to train together, in one pass: as lr=0.1,0.01 alpha=1e-3,1e-4 for "
+        "all four; repeatable; chosen by the validation score, with --validation 0.2 "
+        "unless given",
+        applies={"model": ("linear",)},
     )
     schedule: str = _descent(
         "constant",
         "of the learning rate",
         choices=("constant", "invscaling", "optimal", "step", "cosine"),
+        applies={"optimizer": AnyBut("lbfgs")},
     )
-    power: float = _descent(0.25, "of invscaling: lr / t^power", low=0)
-    drop: float = _descent(0.1, "factor of the step schedule", low=0)
-    drop_every: int = _descent(30, "epochs between drops of the step schedule", low=1)
-    warmup: float = _descent(0.0, "epochs over which the learning rate ramps up", low=0)
+    power: float = _descent(
+        0.25,
+        "lr / t^power",
+        low=0,
+        applies={"schedule": ("invscaling",)},
+    )
+    drop: float = _descent(
+        0.1,
+        "factor by which the learning rate drops",
+        low=0,
+        applies={"schedule": ("step",)},
+    )
+    drop_every: int = _descent(
+        30,
+        "epochs between drops",
+        low=1,
+        applies={"schedule": ("step",)},
+    )
+    warmup: float = _descent(
+        0.0,
+        "epochs over which the learning rate ramps up",
+        low=0,
+        applies={"optimizer": AnyBut("lbfgs")},
+    )
     lr_scaling: str = _descent(
         "none",
         "multiply lr by the workers or their square root",
         choices=("none", "linear", "sqrt"),
+        applies={"optimizer": AnyBut("lbfgs")},
     )
-    clip_norm: float | None = _descent(None, "largest norm of a gradient", low=0)
-    clip_weights: float | None = _descent(None, "largest absolute weight", low=0)
+    clip_norm: float | None = _descent(
+        None,
+        "largest norm of a gradient",
+        low=0,
+        applies={"optimizer": AnyBut("lbfgs")},
+    )
+    clip_weights: float | None = _descent(
+        None,
+        "largest absolute weight",
+        low=0,
+        applies={"optimizer": AnyBut("lbfgs")},
+    )
 
     strategy: str = _workers(
         "sync",
@@ -149,63 +284,92 @@ class TrainConfig:
         choices=("disjoint", "replicate", "sample"),
     )
     fraction: float = _workers(
-        0.5, "share of the rows that a worker samples (split sample)", low=0, high=1
+        0.5,
+        "share of the rows that a worker samples",
+        low=0,
+        high=1,
+        applies={"split": ("sample",)},
     )
     average_from: float | None = _workers(
         None,
         "epochs after which the model is the mean of the weights after each step "
-        "(averaged SGD; sync)",
+        "(averaged SGD)",
         low=0,
+        applies={"strategy": ("sync",)},
     )
     n_sync: int = _workers(
         10,
-        "averagings of the whole run, the last one included (average)",
+        "averagings of the whole run, the last one included",
         low=1,
+        applies={"strategy": ("average",), "sync_every": (None,)},
     )
     sync_every: int | None = _workers(
         None,
         "steps between meetings: average, instead of --n-sync; elastic, 10 if not "
         "given; gossip, 1; hogwild between nodes, an epoch",
         low=1,
+        applies={"strategy": ("average", "elastic", "gossip", "hogwild")},
     )
     sync_until: float = _workers(
         0.0,
-        "epochs in which workers meet at every step, before others (average)",
+        "epochs in which workers meet at every step, before others",
         low=0,
+        applies={"strategy": ("average",)},
     )
     outer_lr: float = _workers(
-        1.0, "step of the outer optimizer from model to average (average)", low=0
+        1.0,
+        "step of the outer optimizer from model to average",
+        low=0,
+        applies={"strategy": ("average",)},
     )
     outer_momentum: float = _workers(
-        0.0, "momentum of the outer optimizer (average)", low=0, high=1
+        0.0,
+        "momentum of the outer optimizer",
+        low=0,
+        high=1,
+        applies={"strategy": ("average",)},
     )
     outer_nesterov: bool = _workers(
-        False, "take the outer momentum as Nesterov's (average)"
+        False,
+        "take the outer momentum as Nesterov's",
+        applies={"strategy": ("average",), "outer_momentum": AnyBut(0.0)},
     )
     pull: float | None = _workers(
         None,
-        "share of its way to the centre that a worker is pulled (elastic; default: 1 / "
-        "workers)",
+        "share of its way to the centre that a worker is pulled (default: 1 / workers)",
         low=0,
         high=1,
+        applies={"strategy": ("elastic",)},
     )
     topology: str = _workers(
         "ring",
-        "who averages with whom (gossip)",
+        "who averages with whom",
         choices=("ring", "torus", "complete"),
+        applies={"strategy": ("gossip",)},
     )
     chunk_size: int = _workers(
-        64, "rows between two folds into the shared vector (hogwild)", low=1
+        64,
+        "rows between two folds into the shared vector",
+        low=1,
+        applies={"strategy": ("hogwild",)},
     )
     servers: int = _workers(
-        1, "ranks over which the shared vector is split (async)", low=1
+        1,
+        "ranks over which the shared vector is split",
+        low=1,
+        applies={"strategy": ("async",)},
     )
     max_staleness: int | None = _workers(
         None,
-        "steps that a worker may be ahead of the slowest one; 0: as sync (async)",
+        "steps that a worker may be ahead of the slowest one; 0: as sync",
         low=0,
+        applies={"strategy": ("async",)},
     )
-    damping: bool = _workers(False, "divide an update by 1 + its staleness (async)")
+    damping: bool = _workers(
+        False,
+        "divide an update by 1 + its staleness",
+        applies={"strategy": ("async",)},
+    )
     reduction: str = _workers(
         "fixed",
         "sum in the fixed order, or as the MPI library likes",
@@ -213,13 +377,21 @@ class TrainConfig:
     )
 
     epochs: int = _run(30, "passes over the training rows", low=0)
-    target: float | None = _run(None, "stop at this score")
+    target: float | None = _run(
+        None,
+        "stop at this score: of the validation rows if there are any, else of the "
+        "test rows, else of the training rows",
+    )
     tol: float | None = _run(
         None,
-        "stop when the loss fell by less than this for --patience evaluations",
+        "stop when the validation loss (without --validation the training loss) fell "
+        "by less than this for --patience evaluations",
         low=0,
     )
     patience: int = _run(5, "evaluations to wait for, see --tol", low=1)
+    allow_climb: bool = _run(
+        False, "accept a final training loss above that of the first weights"
+    )
     time_limit: float | None = _run(
         None,
         "stop after so many seconds of training",
@@ -232,7 +404,9 @@ class TrainConfig:
     )
     eval_every: int = _run(1, "epochs between evaluations", low=1)
     worker_scores: bool = _run(
-        False, "score each worker's own model, too, at every evaluation"
+        False,
+        "score each worker's own model, too, at every evaluation",
+        applies={"strategy": ("average", "oneshot", "elastic", "gossip")},
     )
     checkpoint_every: str = _run("1", "epochs between checkpoints, or steps as in 500s")
     hang_after: float = _run(
@@ -240,7 +414,7 @@ class TrainConfig:
         "end all ranks when no step was made for so many seconds; 0: never",
         low=0,
     )
-    picture: bool = _run(True, "draw the losses into the run folder")
+    picture: bool = _run(True, "write report.html, and with matplotlib loss.png")
     quiet: bool = _run(False, "print nothing but errors")
 
     def __post_init__(self) -> None:
@@ -248,11 +422,17 @@ class TrainConfig:
             check_value(field, getattr(self, field.name))
         if self.memory_limit is not None:
             parse_bytes(self.memory_limit)
+        if self.class_weight is not None:
+            parse_class_weight(self.class_weight)
         takes_sync_steps = self.strategy == "sync" and self.optimizer != "lbfgs"
         if self.average_from is not None and not takes_sync_steps:
             raise UsageError(
                 "--average-from takes --strategy sync, and an --optimizer that takes "
                 f"steps; found {self.strategy}, {self.optimizer}"
+            )
+        if self.weight_decay is not None and self.optimizer != "adamw":
+            raise UsageError(
+                f"--weight-decay takes --optimizer adamw, found {self.optimizer}"
             )
         interval = self.checkpoint_every.removesuffix("s")
         if not interval.isdecimal() or int(interval) < 1:

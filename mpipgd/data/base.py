@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from ..array_types import Array
     from .matrix import MappedRows, Matrix
+    from .weighted import Targets
 
 RowRange: TypeAlias = tuple[int, int]
 """The rows first … end-1, as (first, end)."""
@@ -31,8 +32,8 @@ class Split(Protocol):
         """The features (n, width) in the format of the objective."""
 
     @property
-    def y(self) -> Array:
-        """The targets (n,) as the objective wants them."""
+    def y(self) -> Targets:
+        """The targets (n,) as the objective wants them, with the rows' weights."""
 
     @property
     def first(self) -> int:
@@ -49,16 +50,16 @@ class Split(Protocol):
     @overload
     def blocks(
         self, i: int, *, mapped: Literal[False] = False
-    ) -> Iterator[tuple[Matrix, Array]]: ...
+    ) -> Iterator[tuple[Matrix, Targets]]: ...
 
     @overload
     def blocks(
         self, i: int, *, mapped: bool
-    ) -> Iterator[tuple[Matrix | MappedRows, Array]]: ...
+    ) -> Iterator[tuple[Matrix | MappedRows, Targets]]: ...
 
     def blocks(
         self, i: int, *, mapped: bool = False
-    ) -> Iterator[tuple[Matrix | MappedRows, Array]]:
+    ) -> Iterator[tuple[Matrix | MappedRows, Targets]]:
         """Yield (X, y) of the even share of the i-th local worker, block by block.
 
         With `mapped`, X may be `MappedRows`, of which only gradients can be taken. A
@@ -76,6 +77,10 @@ class RowFormat(Protocol):
     @property
     def intercept(self) -> bool:
         """True if X ends with a column of ones."""
+
+    @property
+    def supports_row_weights(self) -> bool:
+        """True if rows may have weights."""
 
     @property
     def supports_mapped_rows(self) -> bool:

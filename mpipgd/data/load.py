@@ -12,12 +12,23 @@ import numpy as np
 
 from ..comm import mpi
 from ..comm.even_partition import even_partition
-from ..errors import MpipgdError
+from ..comm.reduction_tree import tree_allreduce_objects
+from ..errors import DataError, MpipgdError, UsageError
 from .hdf5.header import SPLITS, Header
 from .hdf5.prefetch import PrefetchReader
 from .matrix import Csr, Matrix, slice_rows, to_objective_format
 from .out_of_core import StreamedRows, block_rows, buffer_rows
 from .standardize import Scaling, scaling_of, standardize, worker_moments
+from .weighted import (
+    Targets,
+    Weighting,
+    WeightSums,
+    class_factors,
+    join_weights,
+    split_weights,
+    weight_sums,
+    weighting_of,
+)
 
 if TYPE_CHECKING:
     from ..array_types import Array, IntArray
@@ -28,27 +39,32 @@ if TYPE_CHECKING:
     from .hdf5.source import Source
 
 
+WEIGHT_ROWS = 1 << 20  # of which weights are summed at once
+
+
 @dataclass(frozen=True)
 class SplitRows:
     """A split in memory: see `base.Split`. Rows are in the order of the whole set.
 
-    X (n, width), y (n,); `first` is the number of the first row in the whole set,
-    `shares` are the even shares of the local workers.
+    X (n, width), y (n,), with the rows' weights; `first` is the number of the first row
+    in the whole set, `shares` are the even shares of the local workers.
     """
 
     X: Matrix
-    y: Array
+    y: Targets
     first: int
     shares: list[RowRange]
 
     in_memory: ClassVar[bool] = True
     mapped_example: ClassVar[None] = None
 
-    def blocks(self, i: int, *, mapped: bool = False) -> Iterator[tuple[Matrix, Array]]:
+    def blocks(
+        self, i: int, *, mapped: bool = False
+    ) -> Iterator[tuple[Matrix, Targets]]:
         """Yield X and y of the i-th local worker's share, as one block."""
         yield self.worker_rows(i)
 
-    def worker_rows(self, i: int) -> tuple[Matrix, Array]:
+    def worker_rows(self, i: int) -> tuple[Matrix, Targets]:
         """Return X and y of the i-th local worker's share."""
         lo, hi = (row - self.first for row in self.shares[i])
         return slice_rows(self.X, lo, hi), self.y[lo:hi]
@@ -56,7 +72,7 @@ class SplitRows:
 
 @dataclass(frozen=True)
 class Dataset:
-    """This rank's rows of the train and test split, ready for the objective.
+    """This rank's rows of all splits, ready for the objective.
 
     scaling: what the features were standardised by, or None. `free` gives back shared
     memory, files and threads; collective.
@@ -67,6 +83,7 @@ class Dataset:
     test: Split | None
     scaling: Scaling | None
     free: Callable[[], None] = lambda: None
+    validation: Split | None = None
 
 
 class NeededRows(NamedTuple):
@@ -88,8 +105,8 @@ def load(
 ) -> Dataset:
     """Return this rank's `Dataset`. Collective; raises DataError for unfit rows.
 
-    Test rows are divided evenly among the workers, so that scores, like all results,
-    depend on the number of workers and not of ranks.
+    Test and validation rows are divided evenly among the workers, so that scores, like
+    all results, depend on the number of workers and not of ranks.
     """
     _warm_up(grid, source, objective)
     start = perf_counter()
@@ -100,20 +117,20 @@ def load(
             [plan.share(worker) for worker in local_workers],
         )
     }
-    if n_test := source.rows["test"]:
-        shares = [even_partition(n_test, plan.workers, k) for k in local_workers]
-        needed["test"] = NeededRows(shares[0][0], shares[-1][1], shares)
+    for split in ("test", "validation"):
+        if n := source.rows.get(split, 0):
+            shares = [even_partition(n, plan.workers, k) for k in local_workers]
+            needed[split] = NeededRows(shares[0][0], shares[-1][1], shares)
     with mpi.raise_collectively(grid.comm):
+        _expect_weights_supported(source, objective, options)
         rows = buffer_rows(options, source, objective, workers=plan.workers)
     if options.split != "disjoint":
-        dataset = _load_shared_per_node(
-            grid, source, objective, needed, options.standardize
-        )
+        dataset = _load_shared_per_node(grid, source, objective, needed, options)
     elif rows is None:
-        dataset = _load_in_memory(grid, source, objective, needed, options.standardize)
+        dataset = _load_in_memory(grid, source, objective, needed, options)
     else:
         dataset = _open_streamed(
-            grid, source, objective, needed, options.standardize, buffer_rows=rows
+            grid, source, objective, needed, options, buffer_rows=rows
         )
     clock.count_load(perf_counter() - start)
     return dataset
@@ -134,12 +151,15 @@ def _load_in_memory(
     source: Source,
     objective: RowFormat,
     needed: Mapping[str, NeededRows],
-    standardized: bool,
+    options: TrainConfig,
 ) -> Dataset:
     """Read the needed rows into memory of this rank."""
     splits = _read_splits(grid, source, objective, needed)
-    scaling = _verify_and_standardize(grid, source, objective, splits, standardized)
-    return _dataset(source, objective, splits, scaling)
+    weightings = _weightings_in_memory(grid, source, splits, options)
+    scaling = _verify_and_standardize(
+        grid, source, objective, splits, options.standardize
+    )
+    return _dataset(source, objective, splits, scaling, weightings)
 
 
 def _load_shared_per_node(
@@ -147,7 +167,7 @@ def _load_shared_per_node(
     source: Source,
     objective: RowFormat,
     needed: Mapping[str, NeededRows],
-    standardized: bool,
+    options: TrainConfig,
 ) -> Dataset:
     """Every rank needs all training rows: the ranks of a node share one copy."""
     windows: list[mpi.SharedArray] = []
@@ -162,10 +182,11 @@ def _load_shared_per_node(
         splits = {"train": SplitRows(X, y, 0, needed["train"].shares)}
         unshared = {name: rows for name, rows in needed.items() if name != "train"}
         splits |= _read_splits(grid, source, objective, unshared)
+        weightings = _weightings_in_memory(grid, source, splits, options)
         scaling = _verify_and_standardize(
-            grid, source, objective, splits, standardized, train_rows=own_rows
+            grid, source, objective, splits, options.standardize, train_rows=own_rows
         )
-        dataset = _dataset(source, objective, splits, scaling, free=free)
+        dataset = _dataset(source, objective, splits, scaling, weightings, free=free)
     except MpipgdError as error:
         if error.agreed:
             free()
@@ -183,7 +204,8 @@ def _read_splits(
     with mpi.raise_collectively(grid.comm):
         for name, (first, end, shares) in needed.items():
             X, y = read_rows(source, name, first, end, objective)
-            splits[name] = SplitRows(X, y, first, shares)
+            weights = source.read_weights(name, first, end)
+            splits[name] = SplitRows(X, join_weights(y, weights), first, shares)
     source.close()
     return splits
 
@@ -224,20 +246,31 @@ def _dataset(
     objective: RowFormat,
     splits: Mapping[str, SplitRows],
     scaling: Scaling | None,
+    weightings: Mapping[str, Weighting],
     *,
     free: Callable[[], None] = lambda: None,
 ) -> Dataset:
     """Return the splits as a `Dataset`, with the targets that the objective wants."""
-    ready = {
-        name: replace(split, y=objective.targets(split.y))
-        for name, split in splits.items()
-    }
-    return Dataset(source.header, ready["train"], ready.get("test"), scaling, free)
+    ready = {}
+    for name, split in splits.items():
+        y, weights = split_weights(split.y)
+        if name in weightings:
+            weights = weightings[name].apply(y, weights, objective.dtype)
+        targets = join_weights(objective.targets(y), weights)
+        ready[name] = replace(split, y=targets)
+    return Dataset(
+        source.header,
+        ready["train"],
+        ready.get("test"),
+        scaling,
+        free,
+        ready.get("validation"),
+    )
 
 
 def _read_dense_shared(
     grid: Grid, source: Source, objective: RowFormat, windows: list[mpi.SharedArray]
-) -> tuple[Matrix, Array, slice]:
+) -> tuple[Matrix, Targets, slice]:
     """Read the training rows into memory of the node, each rank an even part.
 
     Returns X, y and the rows that this rank has read. The shared arrays are appended
@@ -246,32 +279,41 @@ def _read_dense_shared(
     node, header, n = grid.node, source.header, source.rows["train"]
     shape = n, header.n_features + objective.intercept
     windows.append(mpi.SharedArray(node, shape, objective.dtype))
-    windows.append(mpi.SharedArray(node, (n,), header.y_dtype))
-    X, y = (window.array for window in windows)
+    windows.append(mpi.SharedArray(node, header.y_shape(n), header.y_dtype))
+    if "train" in source.weighted:
+        windows.append(mpi.SharedArray(node, (n,), np.float64))
+    X, y, *weights = (window.array for window in windows)
     own_rows = slice(*even_partition(n, node.size, node.rank))
     with mpi.raise_collectively(grid.comm):
         out = X[own_rows]
-        y[own_rows] = source.read("train", own_rows.start, own_rows.stop, out=out)[1]
+        lo, hi = own_rows.start, own_rows.stop
+        y[own_rows] = source.read("train", lo, hi, out=out)[1]
+        for array in weights:
+            array[own_rows] = source.read_weights("train", lo, hi)
     for window in windows:
         window.barrier()
-    return X, y, own_rows
+    return X, join_weights(y, weights[0] if weights else None), own_rows
 
 
 def _read_sparse_shared(
     grid: Grid, source: Source, objective: RowFormat, windows: list[mpi.SharedArray]
-) -> tuple[Matrix, Array, slice]:
+) -> tuple[Matrix, Targets, slice]:
     """Read sparse training rows into memory of the node, as `_read_dense_shared`."""
     node, n = grid.node, source.rows["train"]
     lo, hi = even_partition(n, node.size, node.rank)
     with mpi.raise_collectively(grid.comm):
         X, y = read_rows(source, "train", lo, hi, objective)
+        own_weights = source.read_weights("train", lo, hi)
     assert isinstance(X, Csr)
     ends = X.indptr[1:] + sum(node.allgather(X.data.size)[: node.rank])
-    arrays = X.data, X.indices, ends, y
+    arrays = [X.data, X.indices, ends, y]
+    if own_weights is not None:
+        arrays.append(own_weights)
     windows.extend(mpi.shared_concat(node, array) for array in arrays)
-    data, indices, ends, y = (window.array for window in windows)
+    data, indices, ends, y, *weights = (window.array for window in windows)
     indptr = np.concatenate([np.zeros(1, ends.dtype), ends])
-    return Csr(data, indices, indptr, X.width), y, slice(lo, hi)
+    targets = join_weights(y, weights[0] if weights else None)
+    return Csr(data, indices, indptr, X.width), targets, slice(lo, hi)
 
 
 def _open_streamed(
@@ -279,7 +321,7 @@ def _open_streamed(
     source: Source,
     objective: RowFormat,
     needed: Mapping[str, NeededRows],
-    standardized: bool,
+    options: TrainConfig,
     *,
     buffer_rows: int,
 ) -> Dataset:
@@ -301,7 +343,8 @@ def _open_streamed(
             for name, rows in needed.items()
         }
 
-    scaling, standardized = None, standardized and not header.sparse
+    weightings = _weightings_on_disk(grid, source, needed, options)
+    scaling, standardized = None, options.standardize and not header.sparse
     with mpi.raise_collectively(grid.comm):
         moments = []
         if standardized:
@@ -313,7 +356,9 @@ def _open_streamed(
         counts = []
         if header.classes:
             counts = [
-                source.class_counts(name, rows.shares) for name, rows in needed.items()
+                source.class_counts(name, rows.shares)
+                for name, rows in needed.items()
+                if name in SPLITS
             ]
     if header.classes:
         no_rows = np.zeros(header.n_classes, np.int64)
@@ -322,11 +367,109 @@ def _open_streamed(
         mean, deviation = scaling_of(grid, moments, objective.dtype)
         dtype = objective.dtype
         scaling = Scaling(mean.astype(dtype), deviation.astype(dtype))
-        reader = reader.with_scaling(scaling, verified_splits={"train"})
+    verified = {"train"} if standardized else set[str]()
+    reader = reader.prepared(scaling, weightings, verified_splits=verified)
     splits = streamed(reader)
     return Dataset(
-        header, splits["train"], splits.get("test"), scaling, free=reader.close
+        header,
+        splits["train"],
+        splits.get("test"),
+        scaling,
+        free=reader.close,
+        validation=splits.get("validation"),
     )
+
+
+def _expect_weights_supported(
+    source: Source, objective: RowFormat, options: TrainConfig
+) -> None:
+    """Raise UsageError where rows have weights, and the model takes none."""
+    if objective.supports_row_weights:
+        return
+    if options.class_weight is not None or source.weighted:
+        found = "--class-weight" if options.class_weight else "the data's row weights"
+        raise UsageError(f"--model {options.model} takes no row weights: found {found}")
+
+
+def _weightings_in_memory(
+    grid: Grid, source: Source, splits: Mapping[str, SplitRows], options: TrainConfig
+) -> dict[str, Weighting]:
+    """Return how the weights of splits are normalised; collective."""
+
+    def sums(split: SplitRows, i: int) -> WeightSums:
+        y, weights = split_weights(split.worker_rows(i)[1])
+        return weight_sums(y, weights, source.header.n_classes)
+
+    return _weightings(
+        grid,
+        source,
+        {
+            name: [sums(split, i) for i in range(grid.n_local_workers)]
+            for name, split in splits.items()
+            if _has_weights(source, name, options)
+        },
+        options,
+    )
+
+
+def _weightings_on_disk(
+    grid: Grid, source: Source, needed: Mapping[str, NeededRows], options: TrainConfig
+) -> dict[str, Weighting]:
+    """Return how the weights of splits are normalised; collective."""
+    with mpi.raise_collectively(grid.comm):
+        sums = {
+            name: [_weight_sums_on_disk(source, name, share) for share in rows.shares]
+            for name, rows in needed.items()
+            if _has_weights(source, name, options)
+        }
+    return _weightings(grid, source, sums, options)
+
+
+def _weight_sums_on_disk(source: Source, split: str, share: RowRange) -> WeightSums:
+    """Return the sums over a worker's share, read block by block."""
+    n_classes, (lo, hi) = source.header.n_classes, share
+    sums = WeightSums(0, 0.0, np.zeros(n_classes))
+    for a in range(lo, hi, WEIGHT_ROWS):
+        b = min(hi, a + WEIGHT_ROWS)
+        y = source.read_targets(split, a, b)
+        weights = source.read_weights(split, a, b)
+        sums = sums.plus(weight_sums(y, weights, n_classes))
+    return sums
+
+
+def _has_weights(source: Source, split: str, options: TrainConfig) -> bool:
+    by_class = split == "train" and options.class_weight is not None
+    return by_class or split in source.weighted
+
+
+def _weightings(
+    grid: Grid,
+    source: Source,
+    sums: Mapping[str, list[WeightSums]],
+    options: TrainConfig,
+) -> dict[str, Weighting]:
+    """Return how the weights of splits are normalised; collective.
+
+    sums: of the rows of each local worker. Raises DataError where they have no sum to
+    divide by. Class weights multiply those of the training rows.
+    """
+    weightings = {}
+    for name, of_workers in sums.items():
+        total = tree_allreduce_objects(grid, of_workers, WeightSums.plus)
+        where = source.files[0] if len(source.files) == 1 else source.files[0].parent
+        if not 0 < total.total < np.inf:
+            raise DataError(
+                f"{where}: the row weights of {name} add up to {total.total:g}, "
+                "expected a positive number",
+                agreed=True,
+            )
+        with mpi.raise_collectively(grid.comm):
+            factors = None
+            if name == "train":
+                classes = source.header.classes
+                factors = class_factors(options.class_weight, classes, total)
+            weightings[name] = weighting_of(total, factors)
+    return weightings
 
 
 def count_classes(
@@ -336,7 +479,7 @@ def count_classes(
     counts = np.zeros((len(SPLITS), n_classes), np.int64)
     for count, name in zip(counts, SPLITS):
         for i in range(n_local_workers if name in splits else 0):
-            _, y = splits[name].worker_rows(i)
+            y, _ = split_weights(splits[name].worker_rows(i)[1])
             count += np.bincount(y, minlength=n_classes)
     return counts
 

@@ -14,12 +14,12 @@ from .matrix import Csr, MappedRows, Matrix, index_type
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from ..array_types import Array
     from ..config.options import TrainConfig
     from .base import RowFormat, RowRange
     from .hdf5.header import Header
     from .hdf5.prefetch import PrefetchReader, ReadBuffer
     from .hdf5.source import Source
+    from .weighted import Targets
 
 BLOCKS_PER_BUFFER = 4  # blocks of a pass in order, to a shuffle buffer
 
@@ -80,29 +80,29 @@ class StreamedRows:
         self.first, self.shares, self.buffers = first, shares, buffers
         objective, header = reader.objective, reader.source.header
         self.X = empty_matrix(header, objective)
-        self.y = objective.targets(np.empty(0, header.y_dtype))
+        self.y = reader.no_targets(name)
         self.mapped_example: MappedRows | None = reader.empty_mapped_rows()
 
     @overload
     def blocks(
         self, i: int, *, mapped: Literal[False] = False
-    ) -> Iterator[tuple[Matrix, Array]]: ...
+    ) -> Iterator[tuple[Matrix, Targets]]: ...
 
     @overload
     def blocks(
         self, i: int, *, mapped: bool
-    ) -> Iterator[tuple[Matrix | MappedRows, Array]]: ...
+    ) -> Iterator[tuple[Matrix | MappedRows, Targets]]: ...
 
     def blocks(
         self, i: int, *, mapped: bool = False
-    ) -> Iterator[tuple[Matrix | MappedRows, Array]]:
+    ) -> Iterator[tuple[Matrix | MappedRows, Targets]]:
         """Yield X and y of the i-th local worker's share, block by block.
 
         The next block is read while the caller computes on the current one.
         """
         lo, hi = self.shares[i]
         step = block_rows(self.buffer_rows)
-        pending: Future[tuple[Matrix | MappedRows, Array]] | None = None
+        pending: Future[tuple[Matrix | MappedRows, Targets]] | None = None
         for number, start in enumerate(range(lo, hi, step)):
             block = start, min(start + step, hi)
             buffer = self.buffers[number % 2]

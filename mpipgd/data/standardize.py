@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from ..array_types import Array, FloatArray
 from ..comm.reduction_tree import tree_allreduce_objects
+from .weighted import split_weights
 
 if TYPE_CHECKING:
     from ..comm.topology import Grid
@@ -20,9 +21,12 @@ BLOCK_ROWS = 4096
 
 
 class Moments(NamedTuple):
-    """Rows, and per column (d,) float64 the mean and Σ (x - mean)²."""
+    """Rows, and per column (d,) float64 the mean and Σ (x - mean)².
 
-    n: int
+    Where rows have weights w, n is Σ w, and both sums are weighted.
+    """
+
+    n: float
     mean: FloatArray | float
     squares: FloatArray | float
 
@@ -37,10 +41,27 @@ class Scaling(NamedTuple):
     deviation: FloatArray
 
 
-def moments(X: Array) -> Moments:
-    """Return the moments of the columns of X (n, d)."""
+class TargetScaling(NamedTuple):
+    """Mean and standard deviation of the target."""
+
+    mean: float
+    deviation: float
+
+
+def moments(X: Array, weights: FloatArray | None = None) -> Moments:
+    """Return the moments of the columns of X (n, d), of rows with weights (n,) or 1."""
+    if weights is not None:
+        return _weighted_moments(X, weights.astype(np.float64))
     mean = X.mean(axis=0, dtype=np.float64) if len(X) else np.zeros(X.shape[1])
     return Moments(len(X), mean, np.square(X - mean).sum(axis=0))
+
+
+def _weighted_moments(X: Array, weights: FloatArray) -> Moments:
+    n = float(weights.sum())
+    if n == 0:
+        return NO_ROWS
+    mean = weights @ X / n
+    return Moments(n, mean, weights @ np.square(X - mean))
 
 
 def merge(a: Moments, b: Moments) -> Moments:
@@ -62,8 +83,10 @@ def merge_all(items: Iterable[Moments]) -> Moments:
 
 def worker_moments(split: Split, i: int, width: int) -> Moments:
     """Return the moments of the i-th local worker's rows; X is dense."""
-    blocks = (cast(FloatArray, X)[:, :width] for X, _ in split.blocks(i))
-    return merge_all(map(_moments_by_block, blocks))
+    return merge_all(
+        _moments_by_block(cast(FloatArray, X)[:, :width], split_weights(y)[1])
+        for X, y in split.blocks(i)
+    )
 
 
 def scaling_of(grid: Grid, items: list[Moments], dtype: DTypeLike) -> Scaling:
@@ -78,10 +101,14 @@ def scaling_of(grid: Grid, items: list[Moments], dtype: DTypeLike) -> Scaling:
     return Scaling(cast(FloatArray, mean), deviation)
 
 
-def _moments_by_block(X: FloatArray) -> Moments:
+def _moments_by_block(X: FloatArray, weights: FloatArray | None) -> Moments:
     """Return the moments of X, merged from blocks that fit a cache."""
     return merge_all(
-        moments(X[i : i + BLOCK_ROWS]) for i in range(0, len(X), BLOCK_ROWS)
+        moments(
+            X[i : i + BLOCK_ROWS],
+            None if weights is None else weights[i : i + BLOCK_ROWS],
+        )
+        for i in range(0, len(X), BLOCK_ROWS)
     )
 
 

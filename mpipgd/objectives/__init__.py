@@ -15,6 +15,7 @@ from ..errors import UsageError, expect
 from .linear import Linear
 from .losses import LOSS_IDS, LOSSES
 from .mlp import ACTIVATIONS, MLP
+from .multi_output import MultiOutputLinear
 from .sweep import LinearSweep, parse_sweep
 
 if TYPE_CHECKING:
@@ -43,8 +44,29 @@ PENALTIES: dict[str, Callable[[float], tuple[float, float]]] = {
 }
 
 
-def build_linear(options: TrainConfig, header: Header) -> Linear:
+def build_linear_model(
+    options: TrainConfig, header: Header
+) -> Linear | MultiOutputLinear:
     """Return the linear objective that `options` ask for on data with this `header`."""
+    if header.targets is None:
+        return build_linear(options, header)
+    if options.kernels == "numba":
+        raise UsageError("--kernels numba takes one target; the data has several")
+    one = build_linear(options, header)
+    return MultiOutputLinear(
+        header.n_features,
+        len(header.targets),
+        loss=one.loss,
+        l2=one.l2,
+        l1=one.l1,
+        intercept=one.intercept,
+        epsilon=one.epsilon,
+        dtype=one.dtype,
+    )
+
+
+def build_linear(options: TrainConfig, header: Header) -> Linear:
+    """Return the linear objective of one target, or of classes."""
     loss = options.loss or DEFAULT_LOSS[header.task]
     expect("--loss", loss, LOSSES)
     _expect_loss_for_task(loss, header)
@@ -84,7 +106,8 @@ def build_mlp(options: TrainConfig, header: Header) -> MLP:
     return MLP(
         header.n_features,
         options.hidden,
-        1 if regression else len(header.classes or ()),
+        len(header.targets or (1,)) if regression else header.n_classes,
+        regression=regression,
         activation=options.activation,
         loss=loss,
         alpha=(0.0,) if options.penalty == "none" else tuple(options.alpha),
@@ -96,6 +119,8 @@ def build_mlp(options: TrainConfig, header: Header) -> MLP:
 def build_sweep(options: TrainConfig, header: Header) -> LinearSweep:
     """Return the objective of all configurations in `options.many`."""
     expect("--model", options.model, ("linear",))
+    if header.targets is not None:
+        raise UsageError("--many takes one target; the data has several")
     configs = parse_sweep(options.many or "")
     if any("alpha" in config for config in configs) and options.schedule == "optimal":
         raise UsageError("--many alpha: the schedule optimal depends on --alpha")
@@ -113,7 +138,7 @@ def build_sweep(options: TrainConfig, header: Header) -> LinearSweep:
 
 
 MODELS: dict[str, Callable[[TrainConfig, Header], Objective]] = {
-    "linear": build_linear,
+    "linear": build_linear_model,
     "mlp": build_mlp,
 }
 

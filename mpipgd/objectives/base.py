@@ -9,7 +9,7 @@ worker.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from ..array_types import FloatArray, IntArray
 from ..data.matrix import Csr, MappedRows
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..array_types import Array
     from ..comm.base import SharedMemoryRound
+    from ..data.weighted import Targets
     from .kernel_arguments import HogwildExchange, RunningMean, SyncSgdSteps
 
     Matrix: TypeAlias = FloatArray | Csr  # rows of features
@@ -35,7 +36,8 @@ class Objective(Protocol):
 
     Weights `w` and gradients are vectors (size,) of `dtype`, contiguous. X has n rows,
     (n, width), where width is `n_features`, plus 1 with `intercept`: its last column is
-    then ones. y (n,) is what `targets` returned. No method changes w, X or y, except
+    then ones. y (n,) is what `targets` returned, or `WeightedTargets` of that, whose
+    weights multiply the rows' losses and gradients. No method changes w, X or y, except
     where it says so, and every returned array is new.
     """
 
@@ -80,6 +82,10 @@ class Objective(Protocol):
         """The l1 strength of each weight (size,), or None for no l1 penalty."""
 
     @property
+    def penalised(self) -> FloatArray | None:
+        """1 for each weight that penalties are for, 0 for others (size,); None: all."""
+
+    @property
     def compiled(self) -> bool:
         """Whether it runs numba kernels and is a `CompiledObjective`."""
 
@@ -97,12 +103,31 @@ class Objective(Protocol):
         first; empty if the gradient is not computed layer by layer."""
 
     @property
+    def supports_row_weights(self) -> bool:
+        """Whether y may be `WeightedTargets`."""
+
+    @property
     def supports_mapped_rows(self) -> bool:
         """Whether `gradient` takes `MappedRows`, with all rows, as X."""
 
     @property
     def supports_sparse_averaging(self) -> bool:
         """Whether `sgd_steps` can keep the mean over the steps on sparse rows."""
+
+    @property
+    def loss_unit(self) -> float:
+        """What losses and penalties are multiplied by to be in units of the data: the
+        target's deviation squared where it was standardised, else 1."""
+
+    def with_standardized_target(self, mean: float, deviation: float) -> Objective:
+        """Return the objective of the target (y - mean) / deviation, for raw y.
+
+        Its `targets` take raw y; linear models have the minimum of the raw objective.
+        Returns self where the loss has no such form.
+        """
+
+    def raw_weights(self, w: FloatArray) -> FloatArray:
+        """Return the weights (size,) that predict the target in units of the data."""
 
     def init(self, rng: np.random.Generator) -> FloatArray:
         """Return initial weights (size,), drawn from `rng` where they are random."""
@@ -115,7 +140,7 @@ class Objective(Protocol):
         self,
         w: FloatArray,
         X: Matrix | MappedRows,
-        y: Array,
+        y: Targets,
         rows: IntArray | None,
         out: FloatArray,
         on_layer_ready: LayerCallback | None = None,
@@ -128,11 +153,12 @@ class Objective(Protocol):
         soon as out[lo:] is final, so that its reduction over ranks can begin.
         """
 
-    def evaluate(self, w: FloatArray, X: Matrix, y: Array) -> FloatArray:
+    def evaluate(self, w: FloatArray, X: Matrix, y: Targets) -> FloatArray:
         """Return [loss sum, score sum] over all rows, float64; it adds up over blocks.
 
-        The score sum is the number of rows predicted right, for regression Σ (p - y)².
-        (2,), or (2, K) for a sweep.
+        The score sum is the number of rows predicted right, for regression Σ (p - y)²;
+        a row counts by its weight. (2,), or (2, K) for a sweep; of several targets,
+        Σ (p - y)² of each, (1 + targets,).
         """
 
     def output(self, w: FloatArray, X: Matrix) -> FloatArray:
@@ -144,7 +170,7 @@ class Objective(Protocol):
     def penalty(self, w: FloatArray) -> Any:
         """Return ½ Σ l2 w² + Σ l1 |w|, a float; (K,) float64 for a sweep."""
 
-    def warm_up(self, X: Matrix, y: Array) -> None:
+    def warm_up(self, X: Matrix, y: Targets) -> None:
         """Compile the kernels that `gradient` and `evaluate` take for such X and y.
 
         Calls them on no rows. For `sgd_steps` the caller does so itself, since stores
@@ -180,11 +206,26 @@ class NumpyObjective:
     intercept = False
     l2_weights: FloatArray | None = None
     l1_weights: FloatArray | None = None
+    penalised: FloatArray | None = None
     layer_offsets: tuple[int, ...] = ()
+    supports_row_weights = False
     supports_mapped_rows = False
     supports_sparse_averaging = False
 
-    def warm_up(self, X: Matrix, y: Array) -> None:
+    @property
+    def loss_unit(self) -> float:
+        """1: losses are in units of the data."""
+        return 1.0
+
+    def with_standardized_target(self, mean: float, deviation: float) -> Objective:
+        """Return self: the target stays as it is."""
+        return cast("Objective", self)
+
+    def raw_weights(self, w: FloatArray) -> FloatArray:
+        """Return w: the target is that of the data."""
+        return w
+
+    def warm_up(self, X: Matrix, y: Targets) -> None:
         """Do nothing: there is nothing to compile."""
 
     def supports_fused_sync(self, X: Matrix) -> bool:
@@ -207,7 +248,7 @@ class CompiledObjective(Objective, Protocol):
         self,
         w: FloatArray,
         X: Matrix,
-        y: Array,
+        y: Targets,
         order: IntArray,
         offsets: IntArray,
         rates: FloatArray,
@@ -229,7 +270,7 @@ class CompiledObjective(Objective, Protocol):
         self,
         w: FloatArray,
         X: Matrix,
-        y: Array,
+        y: Targets,
         steps: SyncSgdSteps,
         round_args: SharedMemoryRound,
     ) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,18 +10,19 @@ import numpy as np
 
 from ..data import matrix
 from ..data.matrix import Csr, MappedRows
+from ..data.weighted import Targets, split_weights
 from .kernel_arguments import (
     NO_MEAN,
     HogwildExchange,
     RunningMean,
     SyncSgdSteps,
 )
-from .losses import LOSS_IDS, LOSSES, class_indices, probabilities
+from .losses import LOSS_IDS, LOSSES, class_indices, probabilities, standardized
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from ..array_types import Array, FloatArray, IntArray
+    from ..array_types import Array, BoolArray, FloatArray, IntArray
     from ..comm.base import SharedMemoryRound
     from .base import LayerCallback, Matrix
 
@@ -36,7 +37,8 @@ class Linear:
 
     With `intercept` the last column of X is ones, and its weight is not penalised.
     `n_outputs` is the number of classes for softmax, else 1; `epsilon` is huber's.
-    Without `compiled`, numpy is used instead of numba's kernels.
+    Without `compiled`, numpy is used instead of numba's kernels. The target is
+    (y - target_mean) / target_deviation.
     """
 
     n_features: int
@@ -48,10 +50,13 @@ class Linear:
     epsilon: float = 0.1
     dtype: np.dtype[Any] = FLOAT64
     compiled: bool = False
+    target_mean: float = 0.0
+    target_deviation: float = 1.0
 
     activation: ClassVar[str | None] = None
     n_models: ClassVar[int] = 1
     layer_offsets: ClassVar[tuple[int, ...]] = ()
+    supports_row_weights: ClassVar[bool] = True
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -77,6 +82,11 @@ class Linear:
         """The l1 strength of each weight (size,), or None."""
         return self._strengths(self.l1)
 
+    @cached_property
+    def penalised(self) -> FloatArray | None:
+        """1 for each weight that penalties are for, 0 for intercepts (size,)."""
+        return self._strengths(1.0)
+
     def _strengths(self, strength: float) -> FloatArray | None:
         if strength == 0:
             return None
@@ -99,6 +109,37 @@ class Linear:
         """Whether `sgd_steps` can keep the mean over the steps on sparse rows."""
         return self.l1_weights is None and self.loss != "softmax"
 
+    @property
+    def loss_unit(self) -> float:
+        """The deviation of the raw target squared, see `with_standardized_target`."""
+        return self.target_deviation**2
+
+    def with_standardized_target(self, mean: float, deviation: float) -> Linear:
+        """Return the objective for (y - mean) / s of raw y, with the same minimum.
+
+        With s the deviation, loss(s p, s y, s epsilon) = s² loss(p, y, epsilon), and
+        l1 ‖s w‖₁ = s² (l1/s) ‖w‖₁: epsilon and l1 become epsilon/s and l1/s, l2 stays,
+        and raw values are s² times these. Returns self for other losses.
+        """
+        if not LOSSES[self.loss].quadratic:
+            return self
+        return replace(
+            self,
+            l1=self.l1 / deviation,
+            epsilon=self.epsilon / deviation,
+            target_mean=mean,
+            target_deviation=deviation,
+        )
+
+    def raw_weights(self, w: FloatArray) -> FloatArray:
+        """Return s w, and s b + mean for an intercept b."""
+        if self.target_deviation == 1 and self.target_mean == 0:
+            return w
+        raw = w.astype(np.float64) * self.target_deviation
+        if self.intercept:
+            raw[self.n_features :] += self.target_mean
+        return raw.astype(self.dtype)
+
     def init(self, rng: np.random.Generator | None) -> FloatArray:
         """Return zeros (size,): every loss here is convex."""
         return np.zeros(self.size, dtype=self.dtype)
@@ -107,7 +148,7 @@ class Linear:
         """Return y as the loss takes it: floats, ±1, or class indices."""
         task = LOSSES[self.loss].task
         if task == "regression":
-            return np.ascontiguousarray(y, dtype=self.dtype)
+            return standardized(y, self.target_mean, self.target_deviation, self.dtype)
         classes = class_indices(y, 2 if task == "binary" else self.n_outputs)
         return (2 * classes - 1).astype(self.dtype) if task == "binary" else classes
 
@@ -115,7 +156,7 @@ class Linear:
         self,
         w: FloatArray,
         X: Matrix | MappedRows,
-        y: Array,
+        y: Targets,
         rows: IntArray | None,
         out: FloatArray,
         on_layer_ready: LayerCallback | None = None,
@@ -130,10 +171,11 @@ class Linear:
         if not self.compiled or not self._has_kernel(X):
             return self._numpy_gradient(w, X, y, rows, out)
         kernel, arrays = self._kernel_for(X)
+        y, u = split_weights(y)
         if self.loss == "softmax":
             W, G = self._as_matrix(w), self._as_matrix(out)
-            return kernel.outputs_gradient(W, arrays, y, rows, G, self._loss_params)
-        return kernel.gradient(w, arrays, y, rows, out, self._loss_params)
+            return kernel.outputs_gradient(W, arrays, y, u, rows, G, self._loss_params)
+        return kernel.gradient(w, arrays, y, u, rows, out, self._loss_params)
 
     def _has_kernel(self, X: Matrix) -> bool:
         """Return whether there is a kernel for such rows that is faster than numpy."""
@@ -149,14 +191,15 @@ class Linear:
         return self._kernels.matmul if softmax else self._kernels.dense, X
 
     def _mapped_gradient(
-        self, w: FloatArray, X: MappedRows, y: Array, out: FloatArray
+        self, w: FloatArray, X: MappedRows, targets: Targets, out: FloatArray
     ) -> float:
         out[...] = 0
         total, lo = 0.0, 0
         for data, spans in X.segments:
             hi = lo + int(spans[:, 1].sum())
+            y, u = split_weights(targets[lo:hi])
             total += self._kernels.dense.mapped_gradient(
-                w, data, spans, y[lo:hi], X.scaling, out, self._loss_params
+                w, data, spans, y, u, X.scaling, out, self._loss_params
             )
             lo = hi
         return total
@@ -165,23 +208,24 @@ class Linear:
         self,
         w: FloatArray,
         X: Matrix,
-        y: Array,
+        targets: Targets,
         rows: IntArray | None,
         out: FloatArray,
     ) -> float:
         if rows is not None:
-            X, y = matrix.take_rows(X, rows), y[rows]
-        loss = LOSSES[self.loss]
+            X, targets = matrix.take_rows(X, rows), targets[rows]
+        loss, (y, u) = LOSSES[self.loss], split_weights(targets)
         p = matrix.product(X, self._as_matrix(w))
-        r = loss.slope(p, y, self.epsilon)
+        r = weighted(loss.slope(p, y, self.epsilon), u)
         matrix.transposed_product(X, r, self._as_matrix(out))
-        return float(loss.value(p, y, self.epsilon).sum(dtype=np.float64))
+        values = weighted(loss.value(p, y, self.epsilon), u)
+        return float(values.sum(dtype=np.float64))
 
     def sgd_steps(
         self,
         w: FloatArray,
         X: Matrix,
-        y: Array,
+        y: Targets,
         order: IntArray,
         offsets: IntArray,
         rates: FloatArray,
@@ -203,17 +247,18 @@ class Linear:
         steps = order, offsets, rates  # `SgdSteps`
         penalty, loss = self._penalty_weights, self._loss_params
         kernel, arrays = self._kernel_for(X)
+        y, u = split_weights(y)
         softmax = self.loss == "softmax"
         if exchange is not None:
             n_outputs = self.n_outputs if softmax else None
             self._kernels.hogwild.hogwild_sgd_steps(
-                w, arrays, y, steps, penalty, loss, n_outputs, exchange
+                w, arrays, y, u, steps, penalty, loss, n_outputs, exchange
             )
         elif softmax:
             W = self._as_matrix(w)
-            kernel.softmax_sgd_steps(W, arrays, y, steps, penalty, loss, tuple(mean))
+            kernel.softmax_sgd_steps(W, arrays, y, u, steps, penalty, loss, tuple(mean))
         else:
-            kernel.sgd_steps(w, arrays, y, steps, penalty, loss, tuple(mean))
+            kernel.sgd_steps(w, arrays, y, u, steps, penalty, loss, tuple(mean))
 
     def supports_fused_sync(self, X: Matrix) -> bool:
         """Whether `fused_sync_steps` takes such rows: dense, without an l1 penalty."""
@@ -224,7 +269,7 @@ class Linear:
         self,
         w: FloatArray,
         X: Matrix,
-        y: Array,
+        y: Targets,
         steps: SyncSgdSteps,
         round_args: SharedMemoryRound,
     ) -> tuple[int, int]:
@@ -232,10 +277,12 @@ class Linear:
 
         See `CompiledObjective` and `kernels.fused_sync`.
         """
+        y, u = split_weights(y)
         return self._kernels.fused_sync.sync_sgd_steps(
             w,
             X,
             y,
+            u,
             tuple(steps),  # plain tuples, see `kernel_arguments`
             self.l2_weights,
             self._loss_params,
@@ -259,18 +306,19 @@ class Linear:
             return 0
         return max(1, max(ROWS_PER_CALL, X.width // 8) // batch_size)
 
-    def evaluate(self, w: FloatArray, X: Matrix, y: Array) -> FloatArray:
+    def evaluate(self, w: FloatArray, X: Matrix, y: Targets) -> FloatArray:
         """Return [loss sum, rows predicted right] over all rows, float64.
 
-        For regression the second is Σ (p - y)².
+        For regression the second is Σ (p - y)². A row counts by its weight.
         """
         loss, p = LOSSES[self.loss], self._raw_output(w, X)
-        total = loss.value(p, y, self.epsilon).sum(dtype=np.float64)
+        y, u = split_weights(y)
+        total = weighted(loss.value(p, y, self.epsilon), u).sum(dtype=np.float64)
         if loss.task == "regression":
-            score = np.square(p - y).sum(dtype=np.float64)
+            score = weighted(np.square(p - y), u).sum(dtype=np.float64)
         else:
             expected = y > 0 if loss.task == "binary" else y
-            score = np.count_nonzero(self._predict_from_outputs(p) == expected)
+            score = weighted_count(self._predict_from_outputs(p) == expected, u)
         return np.array([total, score], dtype=np.float64)
 
     def output(self, w: FloatArray, X: Matrix) -> FloatArray:
@@ -286,7 +334,7 @@ class Linear:
         """Return ½ Σ l2 w² + Σ l1 |w|."""
         return penalty(w, self.l2_weights, self.l1_weights)
 
-    def warm_up(self, X: Matrix, y: Array) -> None:
+    def warm_up(self, X: Matrix, y: Targets) -> None:
         """Compile the kernels of `gradient` and `evaluate` by calls on no rows."""
         if not self.compiled:
             return
@@ -328,6 +376,21 @@ class Linear:
         from . import kernels  # imports numba
 
         return kernels
+
+
+def weighted(values: FloatArray, u: FloatArray | None) -> FloatArray:
+    """Return values (n, …) of rows times the rows' weights (n,), in their dtype."""
+    if u is None:
+        return values
+    u = u.astype(values.dtype, copy=False)
+    return values * u.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def weighted_count(hits: BoolArray, u: FloatArray | None) -> float:
+    """Return the sum of the weights (n,) of the rows where `hits` (n,) is true."""
+    if u is None:
+        return float(np.count_nonzero(hits))
+    return float(u[hits].sum(dtype=np.float64))
 
 
 def penalty(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..array_types import Array, FloatArray, IntArray
 from ..errors import DataError
@@ -22,13 +23,15 @@ class Loss(NamedTuple):
 
     `value` (n,) and `slope`, its derivative in the raw outputs (as p), are called with
     (p, y, epsilon). `task` is regression, binary or multiclass; `smooth` says whether
-    the loss is continuously differentiable.
+    the loss is continuously differentiable. `quadratic`: loss(s p, s y, s epsilon) is
+    s² loss(p, y, epsilon), so that the target can be standardised.
     """
 
     value: Callable[..., FloatArray]
     slope: Callable[..., FloatArray]
     task: str
     smooth: bool = True
+    quadratic: bool = False
 
 
 def squared_value(p: FloatArray, y: Array, epsilon: float | None = None) -> FloatArray:
@@ -108,8 +111,8 @@ def probabilities(p: FloatArray) -> FloatArray:
 
 
 LOSSES = {
-    "squared": Loss(squared_value, squared_slope, "regression"),
-    "huber": Loss(huber_value, huber_slope, "regression"),
+    "squared": Loss(squared_value, squared_slope, "regression", quadratic=True),
+    "huber": Loss(huber_value, huber_slope, "regression", quadratic=True),
     "log": Loss(log_value, log_slope, "binary"),
     "hinge": Loss(hinge_value, hinge_slope, "binary", smooth=False),
     "squared_hinge": Loss(squared_hinge_value, squared_hinge_slope, "binary"),
@@ -138,3 +141,10 @@ def class_indices(y: Array, n_classes: int) -> IntArray:
             f"numbered 0 to {n_classes - 1}"
         )
     return y.astype(np.intp)
+
+
+def standardized(y: Array, mean: float, deviation: float, dtype: DTypeLike) -> Array:
+    """Return (y - mean) / deviation, (n,) of `dtype`, computed in float64."""
+    if mean == 0 and deviation == 1:
+        return np.ascontiguousarray(y, dtype=dtype)
+    return ((np.asarray(y, np.float64) - mean) / deviation).astype(dtype)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..data.matrix import Csr, MappedRows, n_rows, slice_rows
+from ..data.weighted import Targets, split_weights
 from ..errors import UsageError
 from .base import NumpyObjective
-from .linear import penalty
-from .losses import LOSSES, class_indices, probabilities
+from .linear import penalty, weighted, weighted_count
+from .losses import LOSSES, class_indices, probabilities, standardized
 from .weights import size, views
 
 if TYPE_CHECKING:
@@ -73,12 +74,15 @@ ACTIVATIONS = {
 class MLP(NumpyObjective):
     """Mean loss(output, y) + ½ Σ_l alpha_l ‖W_l‖²; biases are not penalised.
 
-    With one output it is for regression, with more for classes. The loss is softmax, or
-    squared: ½ Σ (output - y)² per row, classes one-hot. `hidden` are the widths of the
+    With one output, or `regression`, y holds numbers, (n,) or (n, n_outputs), else
+    classes. The loss is softmax, or squared: ½ Σ (output - y)² per row, classes
+    one-hot. `hidden` are the widths of the
     hidden layers; `alpha` holds one strength, or one per layer. Weights are initialised
     as scikit-learn's (Glorot & Bengio 2010, uniform), or as N(0, sw²) with biases
     N(0, sb²) where `init_std` is (sw, sb).
     """
+
+    supports_row_weights = True
 
     def __init__(
         self,
@@ -86,15 +90,20 @@ class MLP(NumpyObjective):
         hidden: Sequence[int],
         n_outputs: int = 1,
         *,
+        regression: bool = False,
         activation: str = "sigmoid",
         loss: str = "softmax",
         alpha: Sequence[float] = (0.0,),
         dtype: DTypeLike = np.float32,
         init_std: tuple[float, ...] | None = None,
+        target_mean: float = 0.0,
+        target_deviation: float = 1.0,
     ) -> None:
+        self.target_mean, self.target_deviation = target_mean, target_deviation
         self.widths = (n_features, *hidden, n_outputs)
         self.n_features, self.n_outputs = n_features, n_outputs
-        self.activation = activation
+        self.regression = regression or n_outputs == 1
+        self.activation: str = activation
         self.loss = loss
         self.smooth = LOSSES[loss].smooth and activation != "relu"
         self.dtype: np.dtype[Any] = np.dtype(dtype)
@@ -105,7 +114,9 @@ class MLP(NumpyObjective):
         self.size = size(self.shapes)
         ends = np.cumsum([n * m + m for n, m in pairwise(self.widths)]).tolist()
         self.layer_offsets = tuple(reversed([0, *ends[:-1]]))
+        self.alpha = tuple(alpha)
         self.l2_weights = self._strengths(alpha)
+        self.penalised = self._strengths((1.0,))
         self._activation = ACTIVATIONS[activation]
         self._buffers: dict[Any, FloatArray] = {}
 
@@ -130,6 +141,38 @@ class MLP(NumpyObjective):
         arrays = list(views(w, self.shapes).values())
         return arrays[::2], arrays[1::2]
 
+    @property
+    def loss_unit(self) -> float:
+        """The deviation of the raw target squared, see `with_standardized_target`."""
+        return self.target_deviation**2
+
+    def with_standardized_target(self, mean: float, deviation: float) -> MLP:
+        """Return the network for (y - mean) / deviation of raw y; of classes, self.
+
+        The strength of the penalty is that of the scaled network.
+        """
+        if not self.regression or self.n_outputs > 1:
+            return self
+        return MLP(
+            self.n_features,
+            self.widths[1:-1],
+            activation=self.activation,
+            loss=self.loss,
+            alpha=self.alpha,
+            dtype=self.dtype,
+            init_std=self.init_std,
+            target_mean=mean,
+            target_deviation=deviation,
+        )
+
+    def raw_weights(self, w: FloatArray) -> FloatArray:
+        """Return the weights with the scaling of the target in the last layer."""
+        raw = w.copy()
+        W, b = self._layers(raw)
+        W[-1][...] = W[-1].astype(np.float64) * self.target_deviation
+        b[-1][...] = b[-1].astype(np.float64) * self.target_deviation + self.target_mean
+        return raw
+
     def init(self, rng: np.random.Generator) -> FloatArray:
         """Return the initial weights (size,), drawn layer by layer from `rng`."""
         w = np.empty(self.size, dtype=self.dtype)
@@ -146,15 +189,15 @@ class MLP(NumpyObjective):
 
     def targets(self, y: Array) -> Array:
         """Return y as floats for regression, as class indices otherwise."""
-        if self.n_outputs == 1:
-            return np.ascontiguousarray(y, dtype=self.dtype)
+        if self.regression:
+            return standardized(y, self.target_mean, self.target_deviation, self.dtype)
         return class_indices(y, self.n_outputs)
 
     def gradient(
         self,
         w: FloatArray,
         X: Matrix | MappedRows,
-        y: Array,
+        y: Targets,
         rows: IntArray | None,
         out: FloatArray,
         on_layer_ready: LayerCallback | None = None,
@@ -194,16 +237,19 @@ class MLP(NumpyObjective):
                 h.append(z)
         return z
 
-    def _residual(self, z: FloatArray, y: Array) -> tuple[float, FloatArray]:
+    def _residual(self, z: FloatArray, y: Targets) -> tuple[float, FloatArray]:
         """Return the loss sum and its derivative in z (n, n_outputs); z may be it."""
+        y, u = split_weights(y)
         if self.loss == "softmax":
             loss = LOSSES["softmax"]
-            return float(loss.value(z, y).sum(dtype=np.float64)), loss.slope(z, y)
-        if self.n_outputs == 1:
-            z[:, 0] -= y
+            total = weighted(loss.value(z, y), u).sum(dtype=np.float64)
+            return float(total), weighted(loss.slope(z, y), u)
+        if self.regression:
+            z -= y.reshape(z.shape)
         else:
             z[np.arange(y.size), y] -= 1
-        return 0.5 * float(np.square(z).sum(dtype=np.float64)), z
+        total = 0.5 * float(weighted(np.square(z), u).sum(dtype=np.float64))
+        return total, weighted(z, u)
 
     def _gather(self, X: Matrix | MappedRows, rows: IntArray | None) -> FloatArray:
         """Return X[rows] in `dtype`, in a buffer that the next call overwrites."""
@@ -225,19 +271,23 @@ class MLP(NumpyObjective):
             buffer = self._buffers[name] = np.empty((n, m), dtype=self.dtype)
         return buffer[:n]
 
-    def evaluate(self, w: FloatArray, X: Matrix, y: Array) -> FloatArray:
+    def evaluate(self, w: FloatArray, X: Matrix, y: Targets) -> FloatArray:
         """Return [loss sum, rows predicted right] over all rows, float64.
 
-        For regression the second is Σ (p - y)².
+        For regression Σ (p - y)² of each output follow. A row counts by its weight.
         """
-        totals = np.zeros(2)
+        totals = np.zeros(1 + (self.n_outputs if self.regression else 1))
         for lo in range(0, len(y), BLOCK_ROWS):
             hi = min(lo + BLOCK_ROWS, len(y))
-            z, block_y = self._raw_output(w, slice_rows(X, lo, hi)), y[lo:hi]
-            score = float(np.count_nonzero(z.argmax(axis=1) == block_y))
-            if self.n_outputs == 1:
-                score = float(np.square(z[:, 0] - block_y).sum(dtype=np.float64))
-            totals += np.array([self._residual(z, block_y)[0], score])
+            z, block = self._raw_output(w, slice_rows(X, lo, hi)), y[lo:hi]
+            block_y, u = split_weights(block)
+            scores: Any
+            if self.regression:
+                squares = weighted(np.square(z - block_y.reshape(z.shape)), u)
+                scores = squares.sum(axis=0, dtype=np.float64)
+            else:
+                scores = [weighted_count(z.argmax(axis=1) == block_y, u)]
+            totals += np.array([self._residual(z, block)[0], *scores])
         return totals
 
     def output(self, w: FloatArray, X: Matrix) -> FloatArray:
@@ -254,7 +304,7 @@ class MLP(NumpyObjective):
     def predict(self, w: FloatArray, X: Matrix) -> Array:
         """Return predicted values, or class indices, (n,)."""
         z = self.output(w, X)
-        return z if self.n_outputs == 1 else z.argmax(axis=1)
+        return z if self.regression else z.argmax(axis=1)
 
     def _raw_output(self, w: FloatArray, X: Matrix) -> FloatArray:
         """Return the raw outputs (n, n_outputs), which the next call overwrites."""

@@ -16,7 +16,9 @@ import numpy as np
 from ..config.options import SWEEP_KEYS
 from ..data import matrix
 from ..data.matrix import Csr, MappedRows
+from ..data.weighted import Targets, split_weights
 from ..errors import UsageError, nearest
+from .linear import weighted
 from .losses import LOSS_IDS, LOSSES
 
 if TYPE_CHECKING:
@@ -31,12 +33,14 @@ BLOCK_BYTES = 1 << 18  # of X: it is read twice, the second time from the cache
 
 
 def parse_sweep(text: str) -> list[dict[str, float]]:
-    """Return the configurations of "lr=0.1,0.01,alpha=1e-3,1e-4": all combinations.
+    """Return the configurations of "lr=0.1,0.01 alpha=1e-3,1e-4": all combinations.
+
+    A comma in place of the space is the same.
 
     Raises UsageError for an unknown key, or a value that is no number.
     """
     axes: dict[str, list[float]] = {}
-    for word in text.split(","):
+    for word in text.replace(" ", ",").split(","):
         key, equals, value = word.rpartition("=")
         key = key.replace("-", "_") if equals else next(reversed(axes), "")
         if key not in SWEEP_KEYS:
@@ -63,6 +67,7 @@ class LinearSweep:
     compiled: ClassVar[bool] = False  # no `sgd_steps`, though `gradient` has a kernel
     activation: ClassVar[str | None] = None
     layer_offsets: ClassVar[tuple[int, ...]] = ()
+    supports_row_weights: ClassVar[bool] = True
     supports_mapped_rows: ClassVar[bool] = False
     supports_sparse_averaging: ClassVar[bool] = False
 
@@ -89,6 +94,11 @@ class LinearSweep:
         """The l1 strength of each weight (size,), or None."""
         return self._interleave([model.l1_weights for model in self.models])
 
+    @cached_property
+    def penalised(self) -> FloatArray | None:
+        """1 for each weight that penalties are for, 0 for intercepts (size,)."""
+        return self._interleave([model.penalised for model in self.models])
+
     def _interleave(self, columns: list[FloatArray | None]) -> FloatArray | None:
         """Return the columns of a matrix (width, K), of which None is zeros, flat."""
         if all(column is None for column in columns):
@@ -110,6 +120,22 @@ class LinearSweep:
             return None
         return np.tile(rates / lr, self.models[0].size)
 
+    @property
+    def loss_unit(self) -> float:
+        """That of the models."""
+        return self.models[0].loss_unit
+
+    def with_standardized_target(self, mean: float, deviation: float) -> LinearSweep:
+        """Return the sweep of the models for a standardised target."""
+        models = [m.with_standardized_target(mean, deviation) for m in self.models]
+        return LinearSweep(models, self.configs)
+
+    def raw_weights(self, w: FloatArray) -> FloatArray:
+        """Return the weights of all models in units of the data."""
+        columns = zip(self.models, self._as_matrix(w).T)
+        raw = [model.raw_weights(column) for model, column in columns]
+        return np.stack(raw, axis=1).reshape(-1)
+
     def init(self, rng: np.random.Generator | None) -> FloatArray:
         """Return zeros (size,)."""
         return np.zeros(self.size, self.dtype)
@@ -122,7 +148,7 @@ class LinearSweep:
         self,
         w: FloatArray,
         X: Matrix | MappedRows,
-        y: Array,
+        y: Targets,
         rows: IntArray | None,
         out: FloatArray,
         on_layer_ready: LayerCallback | None = None,
@@ -132,20 +158,22 @@ class LinearSweep:
         `on_layer_ready` is not called: there are no layers.
         """
         W, G = self._as_matrix(w), self._as_matrix(out)
+        y, u = split_weights(y)
         if isinstance(X, Csr):
             sparse = self._kernels.sparse
-            return sparse.outputs_gradient(W, X[:3], y, rows, G, self._loss_params)
+            return sparse.outputs_gradient(W, X[:3], y, u, rows, G, self._loss_params)
         assert not isinstance(X, MappedRows)  # supports_mapped_rows is False
         if self.models[0].compiled and X.flags.c_contiguous:
             matmul = self._kernels.matmul
-            return matmul.outputs_gradient(W, X, y, rows, G, self._loss_params)
-        return self._numpy_gradient(W, X, y, rows, G)
+            return matmul.outputs_gradient(W, X, y, u, rows, G, self._loss_params)
+        return self._numpy_gradient(W, X, y, u, rows, G)
 
     def _numpy_gradient(
         self,
         W: FloatArray,
         X: FloatArray,
         y: Array,
+        u: FloatArray | None,
         rows: IntArray | None,
         G: FloatArray,
     ) -> float:
@@ -158,19 +186,24 @@ class LinearSweep:
             if rows is not None:
                 index = _as_slice(rows[lo : lo + block])
             Xb, yb = X[index], y[index, None]
-            p = Xb @ W
-            total += loss.value(p, yb, self.epsilon).sum(dtype=np.float64)
-            G += Xb.T @ loss.slope(p, yb, self.epsilon)
+            p, ub = Xb @ W, None if u is None else u[index]
+            values = weighted(loss.value(p, yb, self.epsilon), ub)
+            total += values.sum(dtype=np.float64)
+            G += Xb.T @ weighted(loss.slope(p, yb, self.epsilon), ub)
         return float(total)
 
-    def evaluate(self, w: FloatArray, X: Matrix, y: Array) -> FloatArray:
+    def evaluate(self, w: FloatArray, X: Matrix, y: Targets) -> FloatArray:
         """Return [loss sums, score sums] (2, K) over all rows, as `Linear.evaluate`."""
-        loss, p, column = LOSSES[self.loss], self._raw_output(w, X), y[:, None]
-        totals = loss.value(p, column, self.epsilon).sum(axis=0, dtype=np.float64)
+        loss, p, (y, u) = LOSSES[self.loss], self._raw_output(w, X), split_weights(y)
+        column = y[:, None]
+        values = weighted(loss.value(p, column, self.epsilon), u)
+        totals = values.sum(axis=0, dtype=np.float64)
         if loss.task == "regression":
-            scores = np.square(p - column).sum(axis=0, dtype=np.float64)
+            scores = weighted(np.square(p - column), u)
         else:
-            scores = np.count_nonzero((p > 0) == (column > 0), axis=0)
+            hits = (p > 0) == (column > 0)
+            scores = hits if u is None else hits * u[:, None]
+        scores = scores.sum(axis=0, dtype=np.float64)
         return np.array([totals, scores], dtype=np.float64)
 
     def output(self, w: FloatArray, X: Matrix) -> FloatArray:
@@ -198,7 +231,7 @@ class LinearSweep:
         """Return the k-th model, and its weights."""
         return self.models[k], self._as_matrix(w)[:, k].copy()
 
-    def warm_up(self, X: Matrix, y: Array) -> None:
+    def warm_up(self, X: Matrix, y: Targets) -> None:
         """Compile the kernels of `gradient` and `evaluate` by calls on no rows."""
         w, out = self.init(None), self.init(None)
         self.gradient(w, X, y, np.empty(0, np.int64), out)

@@ -11,8 +11,9 @@ import numpy as np
 from ..comm.even_partition import even_partition
 
 if TYPE_CHECKING:
-    from ..array_types import Array, FloatArray, IntArray
+    from ..array_types import FloatArray, IntArray
     from ..data.matrix import Matrix
+    from ..data.weighted import Targets
 
 
 class Plan(ABC):
@@ -109,7 +110,7 @@ class SgdKernel(Protocol):
         self,
         w: FloatArray,
         X: Matrix,
-        y: Array,
+        y: Targets,
         order: IntArray,
         offsets: IntArray,
         rates: FloatArray,

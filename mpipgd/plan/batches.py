@@ -12,10 +12,11 @@ from ..data.matrix import slice_rows
 from ..objectives.kernel_arguments import SyncSgdSteps
 
 if TYPE_CHECKING:
-    from ..array_types import Array, FloatArray, IntArray
+    from ..array_types import FloatArray, IntArray
     from ..comm.base import SharedMemoryRound
     from ..data.base import Split
     from ..data.matrix import Matrix
+    from ..data.weighted import Targets
     from ..objectives.base import CompiledObjective, Objective
     from .base import OnReady, Plan, SgdKernel
 
@@ -64,7 +65,7 @@ class Batches:
             order -= self.rows.first
         self._contiguous = [self._contiguous_rows(order) for order in self.order]
 
-    def _contiguous_rows(self, order: IntArray) -> tuple[Matrix, Array] | None:
+    def _contiguous_rows(self, order: IntArray) -> tuple[Matrix, Targets] | None:
         """Return views of a worker's X and y; None unless a step takes all its rows."""
         first, end = (order[0], order[-1] + 1) if len(order) else (0, 0)
         if self.plan.steps > 1 or end - first != len(order):

@@ -17,9 +17,10 @@ from ..data.out_of_core import row_bytes
 from .block_shuffle import BlockShuffle
 
 if TYPE_CHECKING:
-    from ..array_types import Array, FloatArray, IntArray
+    from ..array_types import FloatArray, IntArray
     from ..data.matrix import MappedRows, Matrix
     from ..data.out_of_core import StreamedRows
+    from ..data.weighted import Targets
     from ..objectives.base import Objective
     from ..reporting.timing import Clock
     from .base import Plan, SgdKernel
@@ -31,7 +32,7 @@ class _Loaded(NamedTuple):
     epoch: int
     number: int
     X: Matrix | MappedRows
-    y: Array
+    y: Targets
     order: IntArray | None
 
 
@@ -41,7 +42,7 @@ class _Pending(NamedTuple):
     epoch: int
     number: int
     memory: int
-    rows: Future[tuple[Matrix | MappedRows, Array]]
+    rows: Future[tuple[Matrix | MappedRows, Targets]]
 
 
 class StreamedBatches:

@@ -9,13 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     from ..array_types import IntArray
     from ..config.options import TrainConfig
 
 Record: TypeAlias = dict[str, Any]  # a line of metrics.jsonl: name -> value
+
+
+class Roc(TypedDict):
+    """A ROC curve: false and true positive rates, from 0 to 1, and its area."""
+
+    fpr: list[float]
+    tpr: list[float]
+    auc: float
+
+
+class PartEvaluation(TypedDict, total=False):
+    """What evaluation.json holds of one part of the data; all of it is optional.
+
+    confusion: counts (true class, predicted class), in the order of `classes`;
+    predicted_true: at most 2,000 pairs [prediction, target] of a regression.
+    """
+
+    confusion: list[list[int]]
+    classes: list[Any]
+    roc: Roc
+    predicted_true: list[list[float]]
+
+
+# The content of evaluation.json, an optional file of a run folder: part ("test",
+# "validation", "train") -> what was measured on it.
+Evaluation: TypeAlias = dict[str, PartEvaluation]
 
 
 class ConsoleProtocol(Protocol):
@@ -86,12 +112,14 @@ class ReportedHeader(Protocol):
 
 
 class ReportedData(Protocol):
-    """What is reported of the rows: `test` is None where there is no test part."""
+    """What is reported of the rows: a part that does not exist is None."""
 
     @property
     def header(self) -> ReportedHeader: ...
     @property
     def test(self) -> Any: ...
+    @property
+    def validation(self) -> Any: ...
 
 
 class ReportedPlan(Protocol):

@@ -8,8 +8,9 @@ from .base import ConsoleProtocol, Record
 from .progress import Progress, on_terminal
 from .tables import format_number
 
-_HEAD = f"{'epoch':>6} {'loss':>11} {'test loss':>11} {{:>8}}"
-_HEAD += f" {'lr':>9} {'seconds':>8} {'rows/s':>11}"
+_HEAD = f"{'epoch':>6} {'loss':>11}"
+_VALIDATION_HEAD = f" {'valid. loss':>11} {'valid.':>8}"
+_TAIL = f" {'test loss':>11} {{:>8}} {'lr':>9} {'seconds':>8} {'rows/s':>11}"
 _ERASE_LINE = "\r\x1b[K"
 
 
@@ -50,12 +51,14 @@ class Console(ConsoleProtocol):
     def row(self, record: Record) -> None:
         """Add a row."""
         if not self.rows:
-            self.say(_HEAD.format(self.score))
+            validation = _VALIDATION_HEAD if "validation_loss" in record else ""
+            self.say(_HEAD + validation + _TAIL.format(self.score))
         self._last_shown, self._pending = time.monotonic(), None
         self.rows += 1
         self.say(
-            f"{record['epoch']:>6} {record['loss']:>11.5g} "
-            f"{format_number(record['test_loss'], '.5g'):>11} {record['score']:>8.4f} "
+            f"{record['epoch']:>6} {record['loss']:>11.5g}{_validation(record)} "
+            f"{format_number(record['test_loss'], '.5g'):>11} "
+            f"{_score(record['score'])} "
             f"{record['lr']:>9.3g} {record['seconds']:>8.2f} "
             f"{record['samples'] / max(record['seconds'], 1e-9):>11,.0f}"
         )
@@ -66,6 +69,18 @@ class Console(ConsoleProtocol):
             self.row(self._pending)
         if self.tty:
             print(_ERASE_LINE, end="", file=self.stream, flush=True)
+
+
+def _score(score: float) -> str:
+    """Return a score with four decimals; a large one, of a bad model, in short."""
+    return f"{score:>8.4f}" if abs(score) < 100 else f"{score:>8.2g}"
+
+
+def _validation(record: Record) -> str:
+    """Return the columns of the validation rows, if there are any."""
+    if "validation_loss" not in record:
+        return ""
+    return f" {record['validation_loss']:>11.5g} {_score(record['validation_score'])}"
 
 
 class NullConsole(ConsoleProtocol):

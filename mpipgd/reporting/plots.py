@@ -1,4 +1,4 @@
-"""Plots of runs. Without matplotlib there are none.
+"""Pictures of runs as PNG or PDF files. Without matplotlib there are none.
 
 Series differ by colour (Okabe & Ito 2008, for all kinds of sight), dashes and markers.
 """
@@ -6,10 +6,8 @@ Series differ by colour (Okabe & Ito 2008, for all kinds of sight), dashes and m
 from __future__ import annotations
 
 import importlib.util
-import io
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +25,6 @@ AXES = {  # what curves are drawn against: key of a record -> (label, unit)
     "seconds": ("seconds of training", 1),
     "bytes": ("MB sent per rank", 1e6),
     "samples": ("rows read", 1),
-}
-SVG_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10,
 }
 
 
@@ -63,22 +56,6 @@ def series_style(number: int, points: int = 0) -> dict[str, Any]:
         style |= {"marker": MARKERS[number % len(MARKERS)], "markersize": 5}
         style["markevery"] = (min(number % every, points - 1), every)
     return style
-
-
-def svg(figure: Figure, name: str) -> str:
-    """Return a figure as SVG for an HTML page: text as text, ids that begin with name.
-
-    Without the prefix, ids of several figures on a page would clash.
-    """
-    from matplotlib import rc_context
-
-    file = io.StringIO()
-    with rc_context(SVG_STYLE | {"svg.hashsalt": name}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    text = file.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
 
 
 def plot_loss(records: Sequence[Record], path: str | os.PathLike[str]) -> None:

@@ -25,7 +25,7 @@ class Progress:
         total: int,
         label: str,
         unit: str = "rows",
-        stream: TextIO | None = sys.stderr,
+        stream: TextIO | None = sys.__stderr__,
     ) -> None:
         self.total, self.label, self.unit, self.stream = total, label, unit, stream
         self._started = self._last_shown = time.monotonic()

@@ -13,7 +13,8 @@ from ..atomic_file import translate_os_errors
 from ..config import toml
 from ..config.options import SWEEP_KEYS
 from ..errors import CheckpointError, UsageError
-from . import plots
+from . import plots, run_page
+from .command_line import command_line
 from .run_folder import read_epochs
 from .tables import format_number, format_table
 from .timing import TIME_KINDS
@@ -53,13 +54,19 @@ def header_lines(context: ReportedRun, ranks: int, step: int) -> Iterator[str]:
     if ranks > workers:
         idle = ranks - workers
         yield f"notice    {idle} of {ranks} ranks idle: there are {workers} workers"
+    if context.data.validation:
+        default = " (--many chooses by them)" if options.many else ""
+        yield (
+            f"held out  {options.validation:g} of the training rows, for validation"
+            f"{default}"
+        )
     if step:
         yield f"resume    after step {step:,} of {plan.steps * options.epochs:,}"
     yield ""
 
 
 def footer_lines(
-    context: ReportedRun, summary: Mapping[str, Any], picture: Path | None
+    context: ReportedRun, summary: Mapping[str, Any], page: Path | None
 ) -> Iterator[str]:
     """Yield the lines that say what a run did, and where to look next."""
     folder, time = context.options.run, summary["time"]
@@ -71,10 +78,20 @@ def footer_lines(
     yield ""
     yield (
         f"{split} {score} {format_number(summary['score'], '.4f')}; "
-        f"training loss {format_number(summary['loss'], '.4f')}"
+        f"training objective (loss + penalty) {format_number(summary['loss'], '.4f')}"
     )
+    if "validation_score" in summary:
+        yield (
+            f"validation {score} {format_number(summary['validation_score'], '.4f')}; "
+            f"objective {format_number(summary['validation_loss'], '.4f')}"
+        )
+    if summary["climbed"]:
+        yield (
+            "warning: the training objective rose from "
+            f"{format_number(summary['start_loss'], '.6g')}: the run diverged"
+        )
     yield (
-        f"{summary['epochs']} epochs, {summary['steps']:,} steps in "
+        f"{summary['epochs']} epochs, {_steps(context, summary)} in "
         f"{summary['seconds']:.2f} s: {summary['samples_per_second']:,.0f} rows/s "
         f"({shares})"
     )
@@ -88,8 +105,28 @@ def footer_lines(
     if summary["reason"] != "epochs":
         yield f"ended early: {summary['reason']}"
     yield f"weights {summary['weights_sha256'][:16]}…, in {folder}/model.h5"
-    look = f"{folder}/loss.png" if picture else f"{folder}/metrics.jsonl"
-    yield f"look at {look}; try: mpipgd evaluate {folder} DATA"
+    look = page if page else f"{folder}/metrics.jsonl"
+    yield f"look at {look}; try: {_evaluation(context)}"
+
+
+def _evaluation(context: ReportedRun) -> str:
+    """Return the command that evaluates a run on the data that it was trained on."""
+    options = context.options
+    assert options.run is not None  # set by `run.train`
+    words = ["evaluate", options.run, options.data]
+    for flag, path in (("--x", options.x), ("--y", options.y)):
+        words += [flag, path] if path else []
+    return command_line(*words)
+
+
+def _steps(context: ReportedRun, summary: Mapping[str, Any]) -> str:
+    """Return how many steps, and iterations of L-BFGS, a run has taken."""
+    iterations = summary.get("iterations")
+    if iterations is None:
+        return f"{summary['steps']:,} steps"
+    taken = f"{iterations:,} iterations of L-BFGS"
+    steps = summary["steps"] - iterations * context.plan.steps
+    return f"{steps:,} steps, {taken}" if steps else taken
 
 
 def _sweep_lines(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -101,25 +138,32 @@ def _sweep_lines(summary: Mapping[str, Any]) -> Iterator[str]:
             f"{key}={config[key]:g}" for key in SWEEP_KEYS if key in config
         )
         loss = format_number(config["loss"], ".4f")
-        score = format_number(config["score"], ".4f")
-        yield f"{values:<40} loss {loss} score {score}{' *' * (config is best)}"
+        key = "validation_score" if "validation_score" in config else "score"
+        score = f"{key.replace('_', ' ')} {format_number(config.get(key), '.4f')}"
+        result = "diverged" if config["diverged"] else f"objective {loss} {score}"
+        yield f"{values:<40} {result}{' *' * (config is best)}"
 
 
 def report(
     folders: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str] | None = None,
     plot_options: Mapping[str, str] | None = None,
+    *,
+    html: bool = False,
 ) -> list[str]:
     """Plot the curves of runs on one axis; return lines that say how they ended.
 
     `output` is the path of a picture, `plot_options` are keywords of
-    `plots.plot_runs`. Unfinished runs are drawn as far as they are. Raises UsageError
-    for what is no run folder.
+    `plots.plot_runs`. With `html` there is a page in its place: of a single run,
+    without `output`, the report.html of its folder. Unfinished runs are drawn as far
+    as they are. Raises UsageError for what is no run folder.
     """
     plot_options = {"against": "epoch", "show": "score", **(plot_options or {})}
     series = {_name(folder, folders): _evaluations(folder) for folder in folders}
     rows = [HEADINGS, *map(_summary_row, folders, series)]
     lines = format_table(rows)
+    if html:
+        return [*lines, f"look at {_write_page(folders, output, plot_options, rows)}"]
     if not plots.has_matplotlib():
         return [*lines, "no picture: pip install matplotlib"]
     path = output or Path(folders[0] if len(folders) == 1 else ".") / "report.png"
@@ -136,6 +180,21 @@ def report(
     with translate_os_errors(path, CheckpointError), _refusing_format(path):
         plots.plot_runs(series, path, name=names[plot_options["show"]], **plot_options)
     return [*lines, f"look at {path}"]
+
+
+def _write_page(
+    folders: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str] | None,
+    plot_options: Mapping[str, str],
+    rows: Sequence[Sequence[str]],
+) -> str | os.PathLike[str]:
+    """Write the page of one run or of several; return its path."""
+    if len(folders) == 1 and output is None:
+        return run_page.write_run_page(folders[0])
+    path = output or run_page.PAGE
+    runs = {_name(folder, folders): folder for folder in folders}
+    run_page.write_runs_page(runs, path, rows=rows, **plot_options)
+    return path
 
 
 def _name(

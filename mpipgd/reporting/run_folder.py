@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..atomic_file import atomic_write_text, translate_os_errors
 from ..errors import CheckpointError, UsageError
 from .base import Record, RunFolderProtocol
 
+DATA_FILE = "data.h5"  # in a run folder: the bundled set that the run took
 HEARTBEAT_SECONDS = 5.0  # least seconds between two writes of progress.json
 
 
@@ -50,6 +52,54 @@ def create_run_folder(
     if given and Path(given, "metrics.jsonl").exists():
         raise UsageError(f"--run {given} holds a run: --resume it, or name another")
     return create_folder(given, data, strategy, inside="checkpoints")
+
+
+class Creation(NamedTuple):
+    """A folder that was created, and what of it and in it was not there before.
+
+    new_folders: the folder itself, those above and inside it; the deepest one last.
+    new_files: those that may be written before the first step.
+    """
+
+    folder: Path
+    new_folders: Sequence[Path]
+    new_files: Sequence[Path]
+
+
+def record_creation(
+    create: Callable[[], Path], *, given: str | os.PathLike[str] | None, inside: str
+) -> Creation:
+    """Create a folder by `create`; return what was not there before.
+
+    given, inside: as `create_folder` takes them.
+    """
+    below = Path(given) / inside if given else Path("runs")
+    missing = {path for path in (below, *below.parents) if not path.exists()}
+    had_data = bool(given) and Path(str(given), DATA_FILE).exists()
+    folder = create()
+    if given is None:  # a name that nobody had before
+        missing |= {folder, folder / inside}
+    deepest_last = sorted(missing, key=lambda path: len(path.parts))
+    return Creation(folder, deepest_last, [] if had_data else [folder / DATA_FILE])
+
+
+@contextlib.contextmanager
+def removed_if_refused(creation: Creation | None, *, begun: str) -> Iterator[None]:
+    """Remove what was created where a block raises before it has really begun.
+
+    begun: pattern of the files in the folder that tell so. Folders that hold anything
+    else stay. creation: None on ranks that leave this to rank 0.
+    """
+    try:
+        yield
+    except BaseException:
+        if creation and not any(creation.folder.glob(begun)):
+            with contextlib.suppress(OSError):
+                for path in creation.new_files:
+                    path.unlink(missing_ok=True)
+                for path in reversed(creation.new_folders):
+                    path.rmdir()
+        raise
 
 
 def file_name(label: str, separator: str = "-") -> str:
@@ -166,11 +216,13 @@ class NullRunFolder(RunFolderProtocol):
 def read_epochs(folder: str | os.PathLike[str]) -> list[Record]:
     """Return the evaluations in a run's metrics.
 
+    That of the first weights, epoch 0, is left out where there are others.
     Raises OSError without metrics, and ValueError, KeyError or TypeError where a line
     is no record.
     """
     records = map(json.loads, _complete_lines(Path(folder) / "metrics.jsonl"))
-    return [record for record in records if record["event"] == "epoch"]
+    epochs = [record for record in records if record["event"] == "epoch"]
+    return [record for record in epochs if record["step"]] or epochs
 
 
 def read_last_epoch(folder: str | os.PathLike[str]) -> Record | None:
@@ -200,6 +252,7 @@ def environment(library: str, hosts: list[str]) -> dict[str, Any]:
         "platform": platform.platform(),
         "mpi": library,
         "hosts": {host: hosts.count(host) for host in dict.fromkeys(hosts)},
+        "process": {"host": platform.node(), "id": os.getpid()},  # rank 0's
         "cores": os.cpu_count(),
         "threads": [
             {key: pool[key] for key in ("user_api", "internal_api", "num_threads")}

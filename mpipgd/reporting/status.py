@@ -2,34 +2,79 @@
 
 import json
 import os
+import platform
 import time
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..config import toml
-from ..errors import UsageError
+from ..errors import MpipgdError, UsageError
 from .base import Record
 from .run_folder import read_last_epoch
 from .tables import format_duration, format_number, format_table
 
 HEADINGS = ("run", "state", "epoch", "loss", "rows/s", "left")
 STALE_SECONDS = 60.0  # without a heartbeat, after which a run is called silent
-STOPS = {75: "stopped", 4: "diverged"}  # exit code -> state
+STOPS = {75: "stopped", 130: "stopped", 4: "diverged"}  # exit code -> state
 
 
-def status(folders: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """Return the lines of a table of runs; UsageError for what is no run folder."""
-    return format_table([HEADINGS, *map(_row, folders)])
+def status(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Return the lines of a table with a row for each path; what is no run says so.
+
+    UsageError where none of the paths exists.
+    """
+    rows = [(Path(path), _row(Path(path))) for path in paths]
+    if not any(path.exists() for path, _ in rows):
+        names = ", ".join(str(path) for path, _ in rows)
+        raise UsageError(f"{names}: there is no such run folder")
+    return format_table([HEADINGS, *(row for _, row in rows)])
 
 
-def _row(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    folder = Path(path)
-    if not any((folder / name).exists() for name in ("config.toml", "job.sbatch")):
-        raise UsageError(f"{folder}: no run folder: it has no config.toml")
+def _row(path: Path) -> tuple[str, ...]:
+    name = path.name or str(path)
+    kind = _no_run(path)
+    if kind:
+        return name, kind, "", "", "", ""
     try:
-        return folder.name, *_columns(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{folder}: no whole run folder: {error!r}") from error
+        return name, *_columns(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, MpipgdError):
+        return name, f"damaged: {_damaged_file(path)}", "", "", "", ""
+
+
+def _no_run(path: Path) -> str | None:
+    """Return what a path is in words, where it is no run; else None."""
+    if not path.exists():
+        return "does not exist"
+    if not path.is_dir():
+        return "no folder: a file"
+    if (path / "config.toml").exists() or (path / "job.sbatch").exists():
+        return None
+    if (path / "study.json").exists():
+        return "scaling study"
+    if (path / "runs").is_dir():
+        complete = (path / "index.html").exists()
+        return "comparison" if complete else "comparison, not complete"
+    if (path / "checkpoints").is_dir() or (path / "starts.jsonl").exists():
+        return "failed to start"
+    return "no run folder"
+
+
+def _damaged_file(folder: Path) -> str:
+    """Return the name of the first file of a run that cannot be read."""
+    for name in ("config.toml", "env.json", "summary.json", "progress.json"):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            text = path.read_text()
+            values = (tomllib if name == "config.toml" else json).loads(text)
+        except (OSError, ValueError):
+            return name
+        if not isinstance(values, dict) or not values:
+            return name
+    return "metrics.jsonl"
 
 
 def _columns(folder: Path) -> tuple[str, str, str, str, str]:
@@ -69,12 +114,26 @@ def _state(folder: Path) -> tuple[str, bool]:
             early = "" if result["reason"] == "epochs" else f": {result['reason']}"
             return f"done{early}", True
         return STOPS.get(result["exit"], f"failed: exit {result['exit']}"), True
+    if _has_died(json.loads(started.read_text())):
+        return "stopped", True
     heartbeats = (started, folder / "metrics.jsonl", folder / "progress.json")
     newest = max(_modified(path) for path in heartbeats if path.exists())
     silent = time.time() - newest
     if silent > STALE_SECONDS:
         return f"silent for {format_duration(silent)}", False
     return "running", False
+
+
+def _has_died(environment: Mapping[str, Any]) -> bool:
+    """Return whether the process that wrote env.json ran on this host, and is gone."""
+    process = environment.get("process")
+    if not process or process["host"] != platform.node():
+        return False
+    try:
+        text = Path(f"/proc/{process['id']}/stat").read_text()
+    except OSError:
+        return Path("/proc/self").exists()
+    return text.rpartition(")")[2].split()[0] in "ZX"  # its end is not yet noticed
 
 
 def _modified(path: Path) -> float:

@@ -12,6 +12,7 @@ from .base import ReplicatedWeights
 if TYPE_CHECKING:
     from ..array_types import Array, FloatArray, IntArray
     from ..data.matrix import Matrix
+    from ..data.weighted import Targets
     from ..objectives.base import CompiledObjective
     from ..plan.base import SgdKernel
 
@@ -44,7 +45,7 @@ class AveragedSgd(ReplicatedWeights):
         def steps(
             w: FloatArray,
             X: Matrix,
-            y: Array,
+            y: Targets,
             order: IntArray,
             offsets: IntArray,
             rates: FloatArray,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..array_types import Array, FloatArray, IntArray
     from ..comm.base import Allreduce
     from ..data.matrix import Matrix
+    from ..data.weighted import Targets
     from ..objectives.base import CompiledObjective
     from ..plan.base import Plan, SgdKernel
 
@@ -111,7 +112,7 @@ class Hogwild(Store):
         def steps(
             w: FloatArray,
             X: Matrix,
-            y: Array,
+            y: Targets,
             order: IntArray,
             offsets: IntArray,
             rates: FloatArray,

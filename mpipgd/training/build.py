@@ -12,6 +12,7 @@ from ..comm.allreduce import SharedMemoryAllreduce, make_allreduce
 from ..comm.reduce_scatter import PostedNorms
 from ..data.matrix import Csr
 from ..data.out_of_core import StreamedRows
+from ..data.validation import target_scaling
 from ..errors import UsageError
 from ..plan.batches import Batches
 from ..plan.streamed_batches import StreamedBatches
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ..comm.topology import Grid
     from ..config.options import TrainConfig
     from ..data.base import Split
+    from ..data.hdf5.source import Source
     from ..objectives.base import CompiledObjective, Objective
     from ..plan.base import Plan
     from ..reporting.timing import Clock
@@ -248,6 +250,22 @@ def build_allreduce(
     )
 
 
+def standardize_target(
+    objective: Objective, grid: Grid, source: Source, plan: Plan, options: TrainConfig
+) -> Objective:
+    """Return the objective for the standardised target, if it is so; collective.
+
+    Several targets stay as they are: their scales weigh them against one another.
+    """
+    header = source.header
+    one_number = header.task == "regression" and header.targets is None
+    if not (options.standardize_target and one_number):
+        return objective
+    centered = options.model != "linear" or options.intercept
+    scaling = target_scaling(grid, source, plan, centered=centered)
+    return objective.with_standardized_target(*scaling)
+
+
 def build_schedule(options: TrainConfig, plan: Plan) -> schedules.Schedule:
     """Return the schedule step -> learning rate."""
     assert options.workers is not None  # set by `run.train`
@@ -288,9 +306,24 @@ def build_optimizer(
             momentum=options.momentum,
             l1_weights=sliced(objective.l1_weights),
             lr_factors=sliced(objective.lr_factors(options.lr)),
+            weight_decay=sliced(_weight_decay(options, objective)),
         ),
         clip_weights(options.clip_weights or None),
     )
+
+
+def _weight_decay(options: TrainConfig, objective: Objective) -> FloatArray | None:
+    """Return the strength of adamw's decay for each weight (size,); None for others.
+
+    Weights that have no penalty, as intercepts, do not decay.
+    """
+    if options.optimizer != "adamw":
+        return None
+    strength = options.weight_decay
+    strengths = np.full(objective.size, 0.01 if strength is None else strength)
+    if objective.penalised is not None:
+        strengths *= objective.penalised
+    return strengths.astype(objective.dtype)
 
 
 def is_plain_sgd(options: TrainConfig) -> bool:

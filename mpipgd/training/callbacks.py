@@ -13,6 +13,7 @@ import numpy as np
 
 from ..comm import environment, mpi
 from ..errors import StopRequested, check_finite
+from ..reporting.command_line import command_line
 from ..transforms.base import flatten
 from . import checkpoint
 from .evaluation import SWITCH_TO_LBFGS
@@ -38,7 +39,10 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What callbacks may read. Only rank 0 has a real run folder and console."""
+    """What callbacks may read. Only rank 0 has a real run folder and console.
+
+    lbfgs_from: the step from which on L-BFGS trains, or None.
+    """
 
     options: TrainConfig
     grid: Grid
@@ -50,10 +54,18 @@ class RunContext:
     run_folder: RunFolder | NullRunFolder
     console: Console | NullConsole
     config_text: str
+    data_signature: str
+    lbfgs_from: int | None = None
 
     def record(self, event: str, step: int) -> dict[str, Any]:
-        """Return the fields that every line of the metrics has."""
-        return {
+        """Return the fields that every line of the metrics has.
+
+        Where L-BFGS has taken over, "iterations" counts its own.
+        """
+        iterations = {}
+        if self.lbfgs_from is not None:
+            iterations["iterations"] = (step - self.lbfgs_from) // self.plan.steps
+        return iterations | {
             "event": event,
             "epoch": step // self.plan.steps,
             "step": step,
@@ -96,7 +108,8 @@ class CallbackList:
         if reason == "signal":
             folder = self.context.options.run
             raise StopRequested(
-                f"stopped on request after step {step:,}; go on with --resume {folder}",
+                f"stopped on request after step {step:,}; go on with "
+                f"{command_line('--resume', str(folder))}",
                 agreed=True,
             )
 
@@ -192,10 +205,13 @@ class CheckpointCallback:
             "config": context.config_text,
             # whether L-BFGS has taken over: the name in checkpoints
             "finishing": int(context.components.stepper.full_batch),
+            "lbfgs_from": -1 if context.lbfgs_from is None else context.lbfgs_from,
             "metrics_bytes": context.run_folder.length(),
             "seconds": context.clock.now(),
             "exchange": context.clock.exchange,
             "sent": context.clock.bytes_sent,
+            "data_signature": context.data_signature,
+            "target_deviation": math.sqrt(context.objective.loss_unit),
         } | {f"best_{key}": value for key, value in best._asdict().items()}
         folder = context.run_folder.folder
         assert folder is not None  # as on rank 0

@@ -3,68 +3,117 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import h5py
 import numpy as np
 
-from ..atomic_file import atomic_hdf5, atomic_replace
+from ..atomic_file import atomic_hdf5, atomic_replace, verify_output
 from ..comm import mpi
 from ..comm.even_partition import even_partition
+from ..comm.reduction_tree import SubtreeSums
 from ..config import toml
 from ..config.options import TrainConfig
-from ..data.hdf5.header import SPLITS, TEXT, Header, read_header
+from ..data.create import cache
+from ..data.create.ingest import is_table
+from ..data.hdf5.header import SPLITS, Header, read_header
 from ..data.hdf5.source import Source, open_data
 from ..data.load import read_rows
+from ..data.matching import (
+    mapped_classes,
+    match_classes,
+    match_features,
+    select_columns,
+)
+from ..data.matrix import slice_rows
 from ..data.standardize import Scaling, standardize
-from ..errors import CheckpointError, DataError, UsageError
+from ..data.weighted import join_weights
+from ..errors import CheckpointError, UsageError, expect
 from ..objectives import build_objective
 from ..objectives.weights import views
+from .metrics.base import BLOCK_ROWS, weights_or_ones
+from .metrics.classification import ClassificationSums, classification_sums
+from .metrics.curve_file import CurveFile, NullCurveFile
+from .metrics.curves import ScoreCounts, count_scores, curve
+from .metrics.regression import RegressionSums, regression_sums
+from .prediction_files import (
+    NullPredictionFile,
+    PredictedRows,
+    PredictionLayout,
+    expect_ending,
+    open_prediction_file,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ..array_types import Array, FloatArray
+    from ..array_types import Array, FloatArray, IntArray
     from ..comm.mpi import Comm
     from ..data.matrix import Matrix
     from ..objectives.base import Objective
 
-BLOCK_ROWS = 65536  # predicted at once, by all ranks together
+ROWS_AT_ONCE = 65536  # predicted at once, by all ranks together
 
 
 @dataclass(frozen=True)
 class Model:
     """Weights (size,) of an objective, and the scaling of its features.
 
-    scaling: that of standardised features, or None.
+    scaling: that of standardised features, or None. Of data whose features or classes
+    are in another order, `columns` and `class_numbers` bring them into the model's: see
+    `data.matching`.
     """
 
     header: Header
     objective: Objective
     weights: FloatArray
     scaling: Scaling | None
+    columns: IntArray | None = None
+    class_numbers: IntArray | None = None
 
-    def write(self, path: Path, text: str) -> None:
-        """Write model.h5: named weights, scaling, the data's header, the options."""
+    def write(self, path: Path, text: str, data_signature: str = "") -> None:
+        """Write model.h5: named weights, scaling, the data's header, the options.
+
+        data_signature: of the data that it was trained on.
+        """
         with (
             atomic_replace(path, CheckpointError) as temporary,
             atomic_hdf5(temporary) as (file, _),
         ):
             self.header.write(file)
             file.attrs.update(format="mpipgd-model", config=text)
+            file.attrs["data_signature"] = data_signature
             file.attrs.update(dtype=self.header.dtype, sparse=self.header.sparse)
             for name, view in views(self.weights, self.objective.shapes).items():
                 file.create_dataset(f"weights/{name}", data=view)
             if self.scaling:
                 file["scaling/mean"], file["scaling/deviation"] = self.scaling
 
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the loss gives probabilities of classes: log and softmax do."""
+        return self.objective.loss in ("log", "softmax")
+
+    def probability(self, output: FloatArray) -> FloatArray | None:
+        """Return probabilities (n, C) from raw outputs; None where there are none."""
+        if not self.has_probabilities:
+            return None
+        if output.ndim == 2:  # softmax: the outputs are probabilities
+            return output
+        return np.exp(-np.logaddexp(0, np.stack([output, -output], axis=1)))
+
     def read_rows(
         self, source: Source, split: str, lo: int, hi: int
     ) -> tuple[Matrix, Array]:
         """Return X and y of raw rows lo … hi-1, X standardised as in training."""
         X, y = read_rows(source, split, lo, hi, self.objective)
+        if self.columns is not None:
+            intercept = self.objective.intercept
+            X = select_columns(X, self.columns, intercept=intercept)
+        y = mapped_classes(y, self.class_numbers)
         if self.scaling:
             standardize(cast("FloatArray", X), *self.scaling)  # sparse has none
         return X, y
@@ -98,21 +147,42 @@ def read(folder: str) -> Model:
 
 
 def open_model_and_data(
-    folder: str, data: str, *, comm: Comm, x: str | None = None, y: str | None = None
+    folder: str,
+    data: str,
+    *,
+    comm: Comm,
+    x: str | None = None,
+    y: str | None = None,
+    labels: bool = True,
+    ignore_unknown: bool = False,
 ) -> tuple[Model, Source]:
-    """Return a run's model, and data that fits it; UsageError where it does not.
+    """Return a run's model, and data brought into its order of features and classes.
 
-    Collective.
+    A table is brought into the model's encoding, in a file beside the run folder; with
+    `ignore_unknown` its texts that are no category belong to none. Without `labels` the
+    data needs no targets. DataError where the data does not fit. Collective.
     """
     with mpi.raise_collectively(comm):
         model = read(folder)
-    source = open_data(comm, data, x=x, y=y)
-    n_features, expected = source.header.n_features, model.header.n_features
-    if n_features != expected:
-        raise UsageError(
-            f"{data} has {n_features} features, the model of {folder} takes {expected}",
-            agreed=True,
+        is_source = cache.is_source(data)
+        if is_source and model.header.encoding is None and is_table(data):
+            raise UsageError(
+                f"{data} is a table, the model of {folder} was not trained on one"
+            )
+    if is_source:
+        data = cache.applied(
+            comm,
+            data,
+            Path(folder).parent,
+            model.header,
+            labels=labels,
+            ignore_unknown=ignore_unknown,
         )
+    source = open_data(comm, data, x=x, y=y, labels=labels)
+    with mpi.raise_collectively(comm):
+        columns = match_features(model.header, source.header, data)
+        numbers = match_classes(model.header, source.header, data) if labels else None
+    model = replace(model, columns=columns, class_numbers=numbers)
     if source.header.sparse and not model.header.sparse:
         raise UsageError(
             f"{data} is sparse, the model of {folder} takes dense features", agreed=True
@@ -120,46 +190,210 @@ def open_model_and_data(
     return model, source
 
 
+def model_and_data_files(folder: str, source: Source) -> list[Path]:
+    """Return the files that a model and its data are read from."""
+    return [Path(folder) / "model.h5", *source.files]
+
+
 def blocks(comm: Comm, source: Source, split: str) -> Iterator[tuple[int, int, int]]:
-    """Yield (first, lo, hi): a block's first row, and this rank's part of the block."""
+    """Yield (first, lo, hi): rows first … are predicted by all ranks, lo … hi-1 here.
+
+    lo is a multiple of the rows of a block of the metrics: see `predict_in_blocks`.
+    """
     n = source.rows[split]
-    for first in range(0, n, BLOCK_ROWS):
-        lo, hi = even_partition(min(BLOCK_ROWS, n - first), comm.size, comm.rank)
-        yield first, first + lo, first + hi
+    for first in range(0, n, ROWS_AT_ONCE):
+        count = min(ROWS_AT_ONCE, n - first)
+        part = even_partition(-(-count // BLOCK_ROWS), comm.size, comm.rank)
+        lo, hi = (first + min(block * BLOCK_ROWS, count) for block in part)
+        yield first, lo, hi
+
+
+def predict_in_blocks(
+    model: Model, X: Matrix, n: int
+) -> Iterator[tuple[slice, Array, FloatArray]]:
+    """Yield (rows, predictions, outputs) of X (n, width), a few rows at a time.
+
+    These are always the same rows, so that a BLAS gives the same bits on any number of
+    ranks.
+    """
+    for lo in range(0, n, BLOCK_ROWS):
+        rows = slice(lo, min(lo + BLOCK_ROWS, n))
+        block = slice_rows(X, rows.start, rows.stop)
+        w, objective = model.weights, model.objective
+        yield rows, objective.predict(w, block), objective.output(w, block)
 
 
 def evaluate(
-    folder: str, data: str, *, comm: Comm, x: str | None = None, y: str | None = None
-) -> dict[str, dict[str, float]]:
-    """Return {split: {rows, loss, score}} of a run's model on raw data; collective.
+    folder: str,
+    data: str,
+    *,
+    comm: Comm,
+    x: str | None = None,
+    y: str | None = None,
+    curves: str | None = None,
+    overwrite: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Return {split: {rows, loss, score, …}} of a run's model on raw data; collective.
 
-    The loss is the mean over the rows, without penalty; the score R² or accuracy.
+    The loss is the mean over the rows, without penalty; the score R² or accuracy. Rows
+    count by their weights, but for `rows`. The other metrics are those of
+    `metrics.regression` or `metrics.classification`, and for classes roc_auc and
+    average_precision: of the second of two classes, else of every class against the
+    others (in `classes`) and their mean. A metric that the rows do not define is None,
+    and `notes` says why. `curves` names a CSV file to write the points of all curves
+    to. Splits without rows are left out.
     """
     model, source = open_model_and_data(folder, data, comm=comm, x=x, y=y)
-    classes, expected = source.header.classes, model.header.classes
-    if classes != expected:
+    classes = model.header.classes
+    targets, expected = source.header.y_shape(1)[1:], model.header.y_shape(1)[1:]
+    if targets != expected:
         raise UsageError(
-            f"{data} has the classes {classes}, the model has {expected}", agreed=True
+            f"{data} has {targets or 1} targets, the model has {expected or 1}",
+            agreed=True,
         )
-    splits = [split for split in SPLITS if source.rows[split]]
-    return {split: _evaluate(model, source, split, comm) for split in splits}
+    if curves is not None:
+        if classes is None:
+            raise UsageError("--curves takes classes; this is regression", agreed=True)
+        inputs = [Path(data), *model_and_data_files(folder, source)]
+        mpi.on_root(comm, partial(verify_output, curves, inputs, overwrite=overwrite))
+    open_file = mpi.root_else(comm, CurveFile, NullCurveFile)
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open_file(curves)) if curves else None
+        return {
+            split: _evaluate(model, source, split, comm, file)
+            for split in SPLITS
+            if source.rows[split]
+        }
 
 
-def _evaluate(model: Model, source: Source, split: str, comm: Comm) -> dict[str, float]:
-    sums = np.zeros(5)  # rows, loss, hits, Σ y, Σ y²
-    shift = source.read(split, 0, 1)[1][0]  # against cancellation in Σ y²
+class BlockSums(NamedTuple):
+    """Σ w and Σ w loss of some rows, and the sums that their metrics follow from."""
+
+    weight: float
+    loss: float
+    sums: RegressionSums | ClassificationSums
+
+    def merge(self, other: BlockSums) -> BlockSums:
+        """Return the sums over the rows of both."""
+        sums = self.sums.merge(other.sums)  # type: ignore[arg-type]
+        return BlockSums(self.weight + other.weight, self.loss + other.loss, sums)
+
+
+def _evaluate(
+    model: Model,
+    source: Source,
+    split: str,
+    comm: Comm,
+    file: CurveFile | NullCurveFile | None,
+) -> dict[str, Any]:
+    objective, labels = model.objective, model.header.classes
+    tree: SubtreeSums[BlockSums] = SubtreeSums(BlockSums.merge)
+    scores: dict[int, list[tuple[int, ScoreCounts]]] = defaultdict(list)
     for _, lo, hi in blocks(comm, source, split):
         with mpi.raise_collectively(comm):
             X, y = model.read_rows(source, split, lo, hi)
-            targets = model.objective.targets(y)
-        loss, hits = model.objective.evaluate(model.weights, X, targets)
-        centered = y - shift
-        sums += hi - lo, loss, hits, centered.sum(), np.square(centered).sum()
-    n, loss, hits, total, squares = np.sum(comm.allgather(sums), axis=0)
-    score = hits / n
-    if model.header.task == "regression":
-        score = 1 - hits / (squares - total**2 / n)
-    return {"rows": int(n), "loss": loss / n, "score": score}
+            weights = source.read_weights(split, lo, hi)
+            targets = join_weights(objective.targets(y), weights)
+            for rows, prediction, output in predict_in_blocks(model, X, hi - lo):
+                number = (lo + rows.start) // BLOCK_ROWS
+                block = slice_rows(X, rows.start, rows.stop)
+                loss = objective.evaluate(model.weights, block, targets[rows])[0]
+                w = None if weights is None else weights[rows]
+                sums: RegressionSums | ClassificationSums
+                if labels is None:
+                    sums = regression_sums(y[rows], prediction, w)
+                else:
+                    probability, C = model.probability(output), len(labels)
+                    sums = classification_sums(y[rows], prediction, probability, C, w)
+                    for c, score in positive_scores(output).items():
+                        counts = count_scores(score, y[rows] == c, w)
+                        scores[c].append((number, counts))
+                weight = float(weights_or_ones(w, len(prediction)).sum())
+                tree.add(number, BlockSums(weight, float(loss), sums))
+    n = source.rows[split]
+    total = tree.allreduce(comm, -(-n // BLOCK_ROWS))
+    metrics = total.sums.metrics()
+    if labels is not None:
+        _describe_classes(metrics, labels, model)
+        positives = positive_classes(len(labels))
+        areas = [_areas(comm, split, labels[c], scores[c], n, file) for c in positives]
+        _add_areas(metrics, positives, areas)
+        if file is not None and metrics["calibration"]:
+            for label, bins in zip(labels, metrics["calibration"]):
+                file.write_calibration(split, label, bins)
+    loss = total.loss / total.weight if total.weight else np.nan
+    if not np.isfinite(loss):
+        metrics["notes"].append("the loss is not finite")
+    score = metrics["r2" if labels is None else "accuracy"]
+    finite_loss = loss if np.isfinite(loss) else None
+    return {"rows": n, "loss": finite_loss, "score": score, **metrics}
+
+
+def positive_classes(n_classes: int) -> range:
+    """Return the classes that have curves: the second of two, or all of them."""
+    return range(1, 2) if n_classes == 2 else range(n_classes)
+
+
+def positive_scores(output: FloatArray) -> dict[int, FloatArray]:
+    """Return {class: its scores (n,)} from outputs (n,) or (n, C)."""
+    if output.ndim == 1:
+        return {1: output}
+    return {c: output[:, c] for c in positive_classes(output.shape[1])}
+
+
+def _areas(
+    comm: Comm,
+    split: str,
+    label: Any,
+    blocks: list[tuple[int, ScoreCounts]],
+    n: int,
+    file: CurveFile | NullCurveFile | None,
+) -> dict[str, float | None]:
+    """Return the areas of a class's curves, and write their points; collective."""
+    points = curve(comm, blocks, n)
+    for rank in range(comm.size if file is not None else 0):
+        chunk = (points.threshold, points.true_positives, points.false_positives)
+        of_ranks: Any = comm.gather(chunk if comm.rank == rank else None)
+        with mpi.raise_collectively(comm, root=True):
+            assert file is not None
+            file.write_points(split, label, points, of_ranks, rank)
+    return {"roc_auc": points.auc, "average_precision": points.average_precision}
+
+
+def _add_areas(
+    metrics: dict[str, Any], positives: range, areas: list[dict[str, float | None]]
+) -> None:
+    """Add the areas of all classes with curves, and their means, to the metrics."""
+    for c, of_class in zip(positives, areas):
+        if len(areas) > 1:
+            metrics["classes"][c] |= of_class
+    for name in ("roc_auc", "average_precision"):
+        values = [of_class[name] for of_class in areas]
+        defined = [value for value in values if value is not None]
+        mean = float(np.mean(defined)) if len(defined) == len(values) else None
+        metrics[name] = mean
+
+
+def _describe_classes(
+    metrics: dict[str, Any], labels: Sequence[Any], model: Model
+) -> None:
+    """Add the labels, and notes on what is not defined, to metrics of classes."""
+    metrics["classes"] = [
+        {"label": label, **row} for label, row in zip(labels, metrics["classes"])
+    ]
+    absent = [repr(row["label"]) for row in metrics["classes"] if not row["rows"]]
+    if absent:
+        listed = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
+        plural = "classes have" if len(absent) > 1 else "class has"
+        metrics["notes"].append(
+            f"{len(absent)} {plural} no rows ({listed}): its metrics and curves, and "
+            "macro means, are not defined"
+        )
+    if not model.has_probabilities:
+        metrics["notes"].append(
+            f"--loss {model.objective.loss} has decision values, no probabilities: "
+            "log-loss and calibration are not defined"
+        )
 
 
 def predict(
@@ -170,69 +404,73 @@ def predict(
     comm: Comm,
     x: str | None = None,
     y: str | None = None,
+    split: str = "all",
+    probabilities: bool = False,
+    id_column: str | None = None,
+    overwrite: bool = False,
 ) -> dict[str, int]:
     """Write a run's predictions on raw data to OUT; return {split: rows}; collective.
 
-    /SPLIT/prediction (n,): values, or class labels; /SPLIT/output (n,) or (n, C): raw
-    outputs or probabilities.
+    Needs no targets. OUT is HDF5, or a table in CSV, TSV, Parquet or Arrow's format, by
+    its ending: see `prediction_files`. split: train, test or all. With `probabilities`
+    a table has a column per class, named by its label, else it has none. id_column: the
+    name of a first column with the rows' ids, /SPLIT/id of the data. An output is never
+    an input, and replaces a file only with `overwrite`.
     """
-    model, source = open_model_and_data(folder, data, comm=comm, x=x, y=y)
-    splits = {split: source.rows[split] for split in SPLITS if source.rows[split]}
-    open_writer = mpi.root_else(comm, PredictionWriter, NullPredictionWriter)
-    with open_writer(out, model.header.classes, splits) as writer:
-        for split in splits:
-            for first, lo, hi in blocks(comm, source, split):
+    model, source = open_model_and_data(folder, data, comm=comm, x=x, y=y, labels=False)
+    with mpi.raise_collectively(comm):
+        splits = _selected_splits(source, split, data)
+    if probabilities and not model.has_probabilities:
+        raise UsageError(
+            f"--probabilities: the model has none, its loss is {model.objective.loss}",
+            agreed=True,
+        )
+    layout = PredictionLayout(
+        splits,
+        model.header.classes,
+        probabilities,
+        id_column,
+        n_targets=model.objective.n_outputs if model.header.classes is None else 1,
+    )
+    inputs = [Path(data), *model_and_data_files(folder, source)]
+    with mpi.raise_collectively(comm):
+        expect_ending(out)
+        layout.verify()
+    mpi.on_root(comm, partial(verify_output, out, inputs, overwrite=overwrite))
+    open_writer = mpi.root_else(comm, open_prediction_file, NullPredictionFile)
+    with open_writer(out, layout) as writer:
+        for name in splits:
+            for first, lo, hi in blocks(comm, source, name):
                 with mpi.raise_collectively(comm):
-                    X, _ = model.read_rows(source, split, lo, hi)
-                    w, objective = model.weights, model.objective
-                    local = objective.predict(w, X), objective.output(w, X)
+                    X, _ = model.read_rows(source, name, lo, hi)
+                    local = _predicted_rows(model, X, hi - lo)
+                    if id_column is not None:
+                        local = local._replace(ids=source.read_ids(name, lo, hi))
                 of_ranks = comm.gather(local)
-                with mpi.raise_collectively(comm):
-                    writer.write(split, first, of_ranks)
+                with mpi.raise_collectively(comm, root=True):
+                    writer.write(name, first, of_ranks)
+    source.close()
     return splits
 
 
-class PredictionWriter(contextlib.ExitStack):
-    """The file of predictions, on rank 0; it appears when it is complete.
-
-    classes: labels of the class indices, or None; splits: {name: rows}.
-    """
-
-    def __init__(
-        self, path: str, classes: Sequence[Any] | None, splits: dict[str, int]
-    ) -> None:
-        super().__init__()
-        self.path, self.splits = path, splits
-        self.labels = None if classes is None else np.array(classes)
-        if self.labels is not None and self.labels.dtype.kind == "U":
-            self.labels = self.labels.astype(object)
-
-    def __enter__(self) -> PredictionWriter:
-        temporary = self.enter_context(atomic_replace(self.path, DataError))
-        self.file, _ = self.enter_context(atomic_hdf5(temporary))
-        return self
-
-    def write(
-        self, split: str, first: int, blocks: Sequence[tuple[Array, Array]]
-    ) -> None:
-        """Write the predictions and outputs of a block of rows, from all ranks."""
-        predictions, outputs = (np.concatenate(arrays) for arrays in zip(*blocks))
-        if self.labels is not None:
-            predictions = self.labels[predictions]
-        for name, rows in (("prediction", predictions), ("output", outputs)):
-            dtype = TEXT if rows.dtype == object else rows.dtype
-            shape = self.splits[split], *rows.shape[1:]
-            dataset = self.file.require_dataset(f"{split}/{name}", shape, dtype)
-            dataset[first : first + len(rows)] = rows
+def _selected_splits(source: Source, split: str, data: str) -> dict[str, int]:
+    """Return {name: rows} of the splits that `split` names."""
+    expect("--split", split, ("all", *SPLITS))
+    names = SPLITS if split == "all" else (split,)
+    splits = {name: source.rows[name] for name in names if source.rows[name]}
+    if not splits:
+        raise UsageError(f"--split {split}: {data} has no such rows")
+    return splits
 
 
-class NullPredictionWriter(contextlib.nullcontext["NullPredictionWriter"]):
-    """The null object of the other ranks: it writes nothing."""
-
-    def __init__(
-        self, path: str, classes: Sequence[Any] | None, splits: dict[str, int]
-    ) -> None:
-        super().__init__(self)
-
-    def write(self, split: str, first: int, blocks: None) -> None:
-        """Write nothing."""
+def _predicted_rows(model: Model, X: Matrix, n: int) -> PredictedRows:
+    """Return the predictions of X (n, width)."""
+    C = model.objective.n_outputs
+    parts = list(predict_in_blocks(model, X, n))
+    if not parts:  # ranks without rows of this block
+        output = np.empty((0, C) if C > 1 else 0, model.objective.dtype)
+        prediction = np.empty(0, np.intp if model.header.classes else output.dtype)
+    else:
+        _, predictions, outputs = zip(*parts)
+        prediction, output = np.concatenate(predictions), np.concatenate(outputs)
+    return PredictedRows(prediction, output, model.probability(output))

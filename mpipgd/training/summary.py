@@ -1,9 +1,10 @@
-"""What a run leaves behind: its summary, its model, its plot."""
+"""What a run leaves behind: its summary, model, page and plot."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..comm import mpi
 from ..config import toml
 from ..objectives.sweep import LinearSweep
-from ..reporting import plots, report
+from ..reporting import plots, report, run_page
 from ..reporting.run_folder import read_epochs
 from ..reporting.timing import slowest_rank
 from . import inference
@@ -27,10 +28,16 @@ def summarize(
     ranks: int,
     reason: str | None,
     compile_seconds: float,
+    *,
+    start_loss: float,
+    climbed: bool,
 ) -> dict[str, Any]:
-    """Return the content of summary.json, from the last record; collective."""
+    """Return the content of summary.json, from the last record; collective.
+
+    start_loss: the training loss of the first weights; climbed: the last one is above.
+    """
     store, grid = context.components.store, context.grid
-    weights = store.consensus(record["step"])
+    weights = context.objective.raw_weights(store.consensus(record["step"]))
     breakdowns = grid.comm.allgather(context.clock.breakdown())
     rank, line = slowest_rank(breakdowns)
     seconds = max(record["seconds"], 1e-9)
@@ -50,6 +57,9 @@ def summarize(
             "steps": last.pop("step"),
             "samples_per_second": record["samples"] / seconds,
             "reason": reason or "epochs",
+            "start_loss": start_loss if math.isfinite(start_loss) else None,
+            "climbed": climbed,
+            "state": "diverged" if climbed else "done",
             "exit": 0,
             "weights_sha256": hashlib.sha256(
                 weights.astype("<f8").tobytes()
@@ -59,8 +69,9 @@ def summarize(
 
 
 def write_results(context: RunContext, summary: dict[str, Any]) -> None:
-    """Write model, summary and plot, and print what came out, on rank 0; collective."""
-    weights = context.components.store.consensus(summary["steps"])
+    """Write model, summary, page and plot, and print the results; collective."""
+    consensus = context.components.store.consensus(summary["steps"])
+    weights = context.objective.raw_weights(consensus)
     with mpi.raise_collectively(context.grid.comm):
         folder = context.run_folder.folder
         if folder:
@@ -71,14 +82,15 @@ def write_results(context: RunContext, summary: dict[str, Any]) -> None:
                 objective, weights = objective.extract(k, weights)
             data = context.data
             model = inference.Model(data.header, objective, weights, data.scaling)
-            model.write(folder / "model.h5", text)
+            model.write(folder / "model.h5", text, context.data_signature)
             context.run_folder.json("summary.json", summary)
-            plot = None
-            if context.options.picture and plots.has_matplotlib():
-                plot = folder / "loss.png"
-                plots.plot_loss(read_epochs(folder), plot)
+            page = None
+            if context.options.picture:
+                page = run_page.write_run_page(folder)
+                if plots.has_matplotlib():
+                    plots.plot_loss(read_epochs(folder), folder / "loss.png")
             context.console.close()
-            for line in report.footer_lines(context, summary, plot):
+            for line in report.footer_lines(context, summary, page):
                 context.console.say(line)
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..comm import mpi
+from ..comm import environment, mpi
 from ..config import toml
 from ..data.load import load
-from ..errors import MpipgdError, UsageError
+from ..errors import DivergenceError, MpipgdError, UsageError
 from ..objectives import build_objective
 from ..plan.partition import build_plan
 from ..reporting import report, run_folder
@@ -24,7 +24,12 @@ from ..reporting.timing import Clock
 from ..reporting.trace import Trace
 from ..transforms.base import flatten
 from . import checkpoint, loop, summary
-from .build import TrainingComponents, build_full_batch, build_training
+from .build import (
+    TrainingComponents,
+    build_full_batch,
+    build_training,
+    standardize_target,
+)
 from .callbacks import (
     CallbackList,
     CheckpointCallback,
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from ..comm.topology import Grid
     from ..config.options import TrainConfig
     from ..data.hdf5.source import Source
+    from ..plan.base import Plan
     from .watchdog import Watchdog
 
 
@@ -55,14 +61,30 @@ class Resume:
         """The number of updates after which it was made."""
         return int(self.attributes["step"])
 
+    def step_of(self, plan: Plan) -> int:
+        """Return its step by this plan.
+
+        Older versions counted several steps for an iteration of L-BFGS.
+        """
+        if plan.steps == 1:
+            return int(self.attributes["epoch"])
+        return self.step
+
     @property
     def full_batch(self) -> bool:
         """Whether L-BFGS had taken over; "finishing" is the name in checkpoints."""
         return bool(self.attributes.get("finishing"))
 
     @property
-    def best(self) -> Best:
-        """The best of the run so far."""
+    def lbfgs_from(self) -> int | None:
+        """The step from which on L-BFGS trained; None if it did not, or is unknown."""
+        step = int(self.attributes.get("lbfgs_from", -1))
+        return None if step < 0 else step
+
+    def best_with(self, data_signature: str) -> Best:
+        """Return the best of the run so far; nothing where the data has changed."""
+        if self.attributes.get("data_signature", data_signature) != data_signature:
+            return Best()
         fields = {
             field: self.attributes[f"best_{field}"]
             for field in Best._fields
@@ -74,7 +96,8 @@ class Resume:
 class Trainer:
     """A training run from its rows to its run folder; collective over the grid's ranks.
 
-    fuse_steps: take many steps in one compiled call where it is possible.
+    data_signature: of the files, goes into checkpoints and the model. fuse_steps: take
+    many steps in one compiled call where it is possible.
     """
 
     def __init__(
@@ -84,8 +107,10 @@ class Trainer:
         source: Source,
         watchdog: Watchdog,
         *,
+        data_signature: str = "",
         fuse_steps: bool = True,
     ) -> None:
+        self.data_signature = data_signature
         self.options, self.grid, self.watchdog = options, grid, watchdog
         self.header = source.header
         trace = None
@@ -97,7 +122,11 @@ class Trainer:
         self.compile_seconds = 0.0  # of compiling, or loading, kernels
         with mpi.raise_collectively(grid.comm):
             self.objective = build_objective(options, source.header)
-            self.plan = build_plan(options, source.rows["train"])
+            self.plan = build_plan(_plan_options(options, source), source.rows["train"])
+        self.objective = standardize_target(
+            self.objective, grid, source, self.plan, options
+        )
+        with mpi.raise_collectively(grid.comm):
             self.data = load(
                 grid, source, self.plan, self.objective, options, clock=self.clock
             )
@@ -153,10 +182,14 @@ class Trainer:
 
         ranks: of the whole run, with those that have no worker.
         """
+        with environment.stops_between_steps():
+            return self._run(resume, ranks)
+
+    def _run(self, resume: Resume | None, ranks: int) -> dict[str, Any]:
         components = self.components
         if resume and resume.full_batch and not components.stepper.full_batch:
             components = self._full_batch(components.store.consensus(0))
-        step = resume.step if resume else 0
+        step = resume.step_of(self.plan) if resume else 0
         context = self._open(components, resume)
         for line in report.header_lines(context, ranks, step):
             context.console.say(line)
@@ -168,6 +201,8 @@ class Trainer:
             return self._train(context, resume, ranks)
         except MpipgdError as error:
             ends = {"ranks": ranks, "exit": error.code, "reason": str(error)}
+            if isinstance(error, DivergenceError):
+                ends["state"] = "diverged"
             with contextlib.suppress(MpipgdError):  # a full disk must not hide `error`
                 context.run_folder.json("summary.json", ends)
             raise
@@ -182,6 +217,9 @@ class Trainer:
         options, comm = self.options, self.grid.comm
         text = toml.to_text(summary.with_absolute_paths(options))
         length = resume.attributes["metrics_bytes"] if resume else 0
+        lbfgs_from = resume.lbfgs_from if resume else None
+        if options.optimizer == "lbfgs":
+            lbfgs_from = 0
         hosts = comm.allgather(mpi.host())
         with mpi.raise_collectively(comm):
             open_folder = mpi.root_else(
@@ -189,8 +227,7 @@ class Trainer:
             )
             folder = open_folder(options.run, length=length)
             folder.text("config.toml", text)
-            environment = run_folder.environment(mpi.library(), hosts)
-            folder.json("env.json", environment)
+            folder.json("env.json", run_folder.environment(mpi.library(), hosts))
         console: Console | NullConsole = NullConsole()
         if mpi.root_else(comm, not options.quiet, False):
             score = "R²" if self.header.task == "regression" else "accuracy"
@@ -206,6 +243,8 @@ class Trainer:
             run_folder=folder,
             console=console,
             config_text=text,
+            data_signature=self.data_signature,
+            lbfgs_from=lbfgs_from,
         )
 
     def _restore(self, components: TrainingComponents, resume: Resume) -> None:
@@ -213,7 +252,7 @@ class Trainer:
         state = flatten(components.stepper.state)
         with mpi.raise_collectively(self.grid.comm):
             checkpoint.restore(resume.path, self.grid, components.store, state)
-        components.store.restore(resume.step)
+        components.store.restore(resume.step_of(self.plan))
         self.clock.resume(
             exchange=resume.attributes["exchange"],
             bytes_sent=resume.attributes["sent"],
@@ -223,11 +262,14 @@ class Trainer:
         self, context: RunContext, resume: Resume | None, ranks: int
     ) -> dict[str, Any]:
         """Run the loop with its callbacks; write the results; return the summary."""
-        step = resume.step if resume else 0
-        evaluator = Evaluator(context, best=resume.best if resume else None)
-        saved_step = resume.step if resume else -1
+        step = resume.step_of(self.plan) if resume else 0
+        best = resume.best_with(self.data_signature) if resume else None
+        evaluator = Evaluator(context, best=best)
+        saved_step = step if resume else -1
         save = CheckpointCallback(context, evaluator, last_saved_step=saved_step)
         self.clock.start(seconds=resume.attributes["seconds"] if resume else 0.0)
+        if not resume:
+            evaluator.start()
         step, reason = self._loop(context, evaluator, save, step)
         if reason == SWITCH_TO_LBFGS:
             context = self._switch_to_lbfgs(context, step)
@@ -239,13 +281,35 @@ class Trainer:
             step, reason = self._loop(context, evaluator, save, step)
         record = evaluator.final_record(step)
         results = summary.summarize(
-            context, record, ranks, reason, self.compile_seconds
+            context,
+            record,
+            ranks,
+            reason,
+            self.compile_seconds,
+            start_loss=evaluator.best.start,
+            climbed=evaluator.climbed(record),
         )
         context.run_folder.metric(context.record("end", step))
+        if evaluator.climbed(record) and not self.options.allow_climb:
+            raise self._climbed(record["loss"], evaluator.best)
         if self.clock.trace is not None and self.options.trace:
             traces.write(self.clock.trace, self.grid.comm, self.options.trace)
         summary.write_results(context, results)
         return results
+
+    def _climbed(self, loss: float, best: Best) -> DivergenceError:
+        """Return the error of a run that ends above its start."""
+        folder, lr = self.options.run, self.options.lr
+        rate = "" if self.options.optimizer == "lbfgs" else f" at --lr {lr:g}"
+        kept = ""
+        if best.loss < best.start:
+            kept = f"; the best checkpoint, after step {best.step:,}, is kept"
+        return DivergenceError(
+            f"diverged: the training loss rose from {best.start:.6g} to {loss:.6g}"
+            f"{rate}: try a smaller --lr, or --resume {folder} --allow-climb to take "
+            f"the model as it is{kept}",
+            agreed=True,
+        )
 
     def _loop(
         self,
@@ -279,7 +343,14 @@ class Trainer:
         with self.clock.paused("compile"):
             weights = context.components.store.consensus(step).copy()
             components = self._full_batch(weights)
-        return dataclasses.replace(context, components=components)
+        return dataclasses.replace(context, components=components, lbfgs_from=step)
+
+
+def _plan_options(options: TrainConfig, source: Source) -> TrainConfig:
+    """Return the options of the plan: an iteration of L-BFGS is a step of all rows."""
+    if options.optimizer != "lbfgs":
+        return options
+    return dataclasses.replace(options, batch_size=max(1, source.rows["train"]))
 
 
 def expect_folder(path: str) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..comm.base import Allreduce
     from ..data.base import Split
     from ..data.matrix import MappedRows, Matrix
+    from ..data.weighted import Targets
     from ..objectives.base import Objective
 
 MEMORY = 10
@@ -59,7 +60,7 @@ def full_objective(
 def _gradient_sum(
     objective: Objective,
     w: FloatArray,
-    blocks: Iterable[tuple[Matrix | MappedRows, FloatArray]],
+    blocks: Iterable[tuple[Matrix | MappedRows, Targets]],
     out: FloatArray,
 ) -> float:
     """Write the gradient sum over blocks of rows into `out`; return the loss sum."""

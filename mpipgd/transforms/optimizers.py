@@ -160,14 +160,17 @@ def optimizer(
     eps: float = 0.0,
     l1_weights: FloatArray | None = None,
     lr_factors: FloatArray | None = None,
+    weight_decay: FloatArray | None = None,
 ) -> Transform:
     """Return the transform u = -rate(t) d, for `direction` one of the functions above.
 
-    slots       names of its state, each an array of the shape of the weights
-    l1_weights  (size,) strength of an l1 penalty, taken proximally: u is such that
-                w + u = soft(w - rate d, rate l1 / divisor), with exact zeros; with the
-                divisor the fixed point is the minimum of the penalised loss
-    lr_factors  (size,) multiply the rate of each weight
+    slots         names of its state, each an array of the shape of the weights
+    l1_weights    (size,) strength of an l1 penalty, taken proximally: u is such that
+                  w + u = soft(w - rate d, rate l1 / divisor), with exact zeros; with
+                  the divisor the fixed point is the minimum of the penalised loss
+    lr_factors    (size,) multiply the rate of each weight
+    weight_decay  (size,) λ of a decay that is no part of the gradient, so that d does
+                  not rescale it: u = -rate (d + λ w) (Loshchilov & Hutter 2019)
     """
     rate_at = _in_blocks(rate)
     params = OptimizerParams(momentum, beta2, eps)
@@ -182,6 +185,8 @@ def optimizer(
         lr = rate_at(t) if lr_factors is None else rate_at(t) * lr_factors
         d, divisor = direction(g, state, t, params)
         u = np.multiply(d, -lr, out=g)
+        if weight_decay is not None:
+            u -= lr * weight_decay * w
         if l1_weights is not None:
             _proximal(u, w, lr * l1_weights / divisor)
         state["t"][()] = t + 1
@@ -200,9 +205,11 @@ class OptimizerFactory(Protocol):
         momentum: float = 0.9,
         l1_weights: FloatArray | None = None,
         lr_factors: FloatArray | None = None,
+        weight_decay: FloatArray | None = None,
     ) -> Transform: ...
 
 
+# adamw is adam with the decay that `build_optimizer` passes it
 OPTIMIZERS: dict[str, OptimizerFactory] = {
     "sgd": partial(optimizer, sgd, ()),
     "momentum": partial(optimizer, momentum, ("velocity",)),
@@ -210,6 +217,7 @@ OPTIMIZERS: dict[str, OptimizerFactory] = {
     "adagrad": partial(optimizer, adagrad, ("square",), eps=1e-10),
     "rmsprop": partial(optimizer, rmsprop, ("square",), beta2=0.99, eps=1e-8),
     "adam": partial(optimizer, adam, ("mean", "square"), beta2=0.999, eps=1e-8),
+    "adamw": partial(optimizer, adam, ("mean", "square"), beta2=0.999, eps=1e-8),
 }
 
 

@@ -18,9 +18,11 @@ import sys
 import time
 from pathlib import Path
 
-import measure
-
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT))  # any Python starts this, the ranks have an environment
+
+import measure  # noqa: E402
+
 BENCHES = {  # name -> (module, ranks, one MPI is enough)
     "sgd": ("linear", 1, True),
     "reading": ("linear", 1, True),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -166,5 +167,32 @@ def test_status_tells_of_runs_in_all_states(tmp_path, mpipgd):
     assert "diverged" in lines["lost"] and "queued" in lines["waits"]
     assert "silent for" in lines["silent"] and lines["silent"].endswith("0:16")
     assert "500" in lines["silent"]
-    code, out, err = mpipgd("status", tmp_path)
-    assert code == 2 and "no run folder" in err
+
+
+def test_status_gives_every_folder_a_row(tmp_path, mpipgd):
+    words = "iris", "--epochs", 1, "--run", tmp_path / "done"
+    assert mpipgd("train", *words)[0] == 0
+    for name in ("comparison/runs", "failed/checkpoints", "foreign", "scaling"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "scaling" / "study.json").write_text("{}")
+    (tmp_path / "file.h5").touch()
+    for name in ("config.toml", "env.json", "summary.json", "metrics.jsonl"):
+        shutil.copytree(tmp_path / "done", tmp_path / f"bad-{name}")
+        (tmp_path / f"bad-{name}" / name).write_text("\x00 no text\n")
+    code, out, err = mpipgd("status", *sorted(tmp_path.iterdir()), tmp_path / "absent")
+    assert (code, err) == (0, "")
+    states = dict(line.split(maxsplit=1) for line in out.splitlines())
+    expected = {
+        "done": "done", "comparison": "comparison", "failed": "failed to start",
+        "foreign": "no run folder", "scaling": "scaling study", "file.h5": "a file",
+        "absent": "does not exist",
+    }  # fmt: skip
+    for name in ("config.toml", "env.json", "summary.json", "metrics.jsonl"):
+        expected[f"bad-{name}"] = f"damaged: {name}"
+    for name, state in expected.items():
+        assert state in states[name]
+
+
+def test_status_of_nothing_is_refused(tmp_path, mpipgd):
+    code, out, err = mpipgd("status", tmp_path / "absent")
+    assert code == 2 and "there is no such run folder" in err

@@ -11,6 +11,7 @@ from mpipgd import cli
 from mpipgd.cli.train import TrainCommand
 from mpipgd.comm.allreduce import REDUCTIONS
 from mpipgd.config import toml
+from mpipgd.config.option import check_value
 from mpipgd.config.options import TrainConfig
 from mpipgd.errors import UsageError
 from mpipgd.objectives import MODELS, PENALTIES
@@ -81,12 +82,13 @@ def test_flags_override_the_file_and_the_file_overrides_defaults(tmp_path):
 
 
 def test_every_option_has_a_flag():
-    words = ["--no-standardize", "--no-intercept", "--hidden", "8,4", "--quiet"]
+    words = ["--no-standardize", "--model", "mlp", "--hidden", "8,4", "--quiet"]
     words += ["--lr-scaling", "sqrt", "--init-std", "1e-3,0.1", "--sync-every", "4"]
-    config = parsed_config(*words)
-    assert (config.standardize, config.intercept, config.quiet) == (False, False, True)
+    config = parsed_config(*words, "--strategy", "average")
+    assert (config.standardize, config.quiet) == (False, True)
     assert (config.hidden, config.init_std) == ((8, 4), (1e-3, 0.1))
     assert (config.lr_scaling, config.sync_every) == ("sqrt", 4)
+    assert not parsed_config("--no-intercept").intercept
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,84 @@ def test_bad_toml_is_refused_by_key(text, message):
 def test_values_out_of_bounds_are_refused(changes, message):
     with pytest.raises(UsageError, match=message):
         TrainConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--hidden", "4,x"], "--hidden 4,x: expected whole numbers, separated"),
+        (["--alpha", "a"], "--alpha a: expected numbers, separated by commas"),
+        (["--epochs", "x"], "--epochs x: expected a whole number$"),
+    ],
+)
+def test_flags_that_are_no_numbers_say_what_is_expected(words, message):
+    with pytest.raises(UsageError, match=message):
+        parsed_config(*words)
+
+
+@pytest.mark.parametrize(
+    "words, needed",
+    [
+        ("--n-sync 5", "--strategy average"),
+        ("--strategy average --sync-every 3 --n-sync 5", "no --sync-every"),
+        ("--hidden 3", "--model mlp"),
+        ("--model mlp --no-intercept", "--model linear"),
+        ("--momentum 0.5", "--optimizer momentum|nesterov"),
+        ("--power 0.5", "--schedule invscaling"),
+        ("--drop 0.5 --schedule cosine", "--schedule step"),
+        ("--outer-lr 0.5", "--strategy average"),
+        ("--strategy average --outer-nesterov", "--outer-momentum other than 0"),
+        ("--fraction 0.1", "--split sample"),
+        ("--split replicate --memory-limit 2GB", "--split disjoint"),
+        ("--optimizer lbfgs --lr 0.3", "--optimizer other than lbfgs"),
+        ("--l1-ratio 0.3", "--penalty elasticnet"),
+        ("--epsilon 0.3", "--loss huber"),
+        ("compare digits --strategies sync,oneshot --n-sync 5", "--strategy average"),
+        ("compare digits --strategies sync:n_sync=5,average", "--strategy average"),
+        ("compare digits --strategies sync --grid pull=0.1,0.2", "--strategy elastic"),
+        ("scale digits --n-sync 5", "--strategy average"),
+    ],
+)
+def test_a_flag_that_does_nothing_is_refused(words, needed, mpipgd):
+    code, _, err = mpipgd(*words.split())
+    assert code == 2
+    assert "has no effect here: it needs" in err and needed in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train --n-sync 10",  # as it is by default
+        "train --strategy average --n-sync 5",
+        "train --optimizer nesterov --momentum 0.5 --schedule step --drop 0.5",
+        "train --config stored.toml --resume run",
+        "train --config stored.toml",
+        "compare digits --strategies all --n-sync 5",
+        "compare digits --strategies sync,elastic --grid pull=0.1,0.2",
+    ],
+)
+def test_a_flag_that_some_setting_uses_is_taken(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    unused = TrainConfig(n_sync=3, hidden=(2,), momentum=0.1, damping=True)
+    (tmp_path / "stored.toml").write_text(toml.to_text(unused))
+    command, args = cli.parse(words.split())
+    command(args)
+
+
+def test_what_an_option_applies_to_names_options_and_their_values():
+    known = {field.name: field for field in fields(TrainConfig)}
+    for option in known.values():
+        for name, wanted in option.metadata["applies"].items():
+            values = wanted if isinstance(wanted, tuple) else (wanted.value,)
+            for value in values:
+                check_value(known[name], value)
+
+
+def test_help_says_what_an_option_applies_to(capsys):
+    with pytest.raises(SystemExit):
+        cli.parse(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "the last one included (with --strategy average, no --sync-every)" in text
 
 
 def test_abbreviated_flags_are_refused():

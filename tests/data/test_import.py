@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpipgd.data.create import csv_file, external_shuffle
-from mpipgd.data.create.csv import MISSING, parse_ordinal, read_csv
-from mpipgd.data.create.ingest import ingest
+from mpipgd.comm import mpi
+from mpipgd.data.create import external_shuffle
+from mpipgd.data.create import ingest as importing
+from mpipgd.data.create.table import parse_ordinal
 from mpipgd.data.hdf5.source import scan
 from mpipgd.data.matrix import Csr
+from mpipgd.data.tables import csv as csv_tables
+from mpipgd.data.tables.csv import MISSING
 from mpipgd.errors import DataError, UsageError
 
 MIXED = """weight,kind,grade,price
@@ -22,6 +25,10 @@ MIXED = """weight,kind,grade,price
 -3e1,red,Mid,30
 4,"a,b",Low,40
 """
+
+
+def ingest(source, out, **options):
+    return importing.ingest(mpi.comm_self(), source, out, **options)
 
 
 def rows_of(data, seed=0):
@@ -44,7 +51,7 @@ def test_csv_equals_numpy(tmp_path):
     path = tmp_path / "t.csv.gz"
     with gzip.open(path, "wt") as file:
         np.savetxt(file, table, delimiter=",", header="a,b,c,d,e", comments="")
-    done = ingest(path, tmp_path / "o.h5", target="c", test_size=0.3)
+    done = ingest(path, tmp_path / "o.h5", label="c", test_size=0.3)
     assert done.rows == {"train": 140, "test": 60}
     assert done.header.feature_names == ("a", "b", "d", "e")
     X, y = rows_of(tmp_path / "o.h5")
@@ -60,7 +67,8 @@ def test_text_becomes_one_feature_a_value_and_ordered_text_a_number(
     with open(tmp_path / "t.csv", "w", newline="") as file:
         csv.writer(file, delimiter=delimiter).writerows(rows)
     ordinal = parse_ordinal(["grade=Low<Mid<High"])
-    header = ingest(tmp_path / "t.csv", tmp_path / "o.h5", ordinal=ordinal).header
+    done = ingest(tmp_path / "t.csv", tmp_path / "o.h5", ordinal=ordinal, test_size=0)
+    header = done.header
     assert header.feature_names == (
         *("weight", "kind=a,b", "kind=blue", "kind=red", "grade"),
     )
@@ -72,7 +80,7 @@ def test_text_becomes_one_feature_a_value_and_ordered_text_a_number(
 
 
 @pytest.mark.parametrize(
-    "target, task, classes, y",
+    "label, task, classes, y",
     [
         ("kind", None, ("a,b", "blue", "red"), [2, 1, 2, 0]),
         ("price", "multiclass", (10, 20, 30, 40), [0, 1, 2, 3]),
@@ -80,9 +88,11 @@ def test_text_becomes_one_feature_a_value_and_ordered_text_a_number(
         ("-1", None, None, [10, 20, 30, 40]),
     ],
 )
-def test_target_of_text_or_by_task_makes_classes(tmp_path, target, task, classes, y):
+def test_target_of_text_or_by_task_makes_classes(tmp_path, label, task, classes, y):
     path = save(tmp_path / "t.csv", MIXED)
-    done = ingest(path, tmp_path / "o.h5", target=target, task=task, drop=["weight"])
+    done = ingest(
+        path, tmp_path / "o.h5", label=label, task=task, drop_column=["weight"]
+    )
     assert done.header.classes == classes
     np.testing.assert_array_equal(rows_of(tmp_path / "o.h5")[1], y)
 
@@ -91,7 +101,9 @@ def test_chunks_and_buckets_do_not_change_what_is_written(tmp_path, monkeypatch)
     lines = [f"{i},{'late' if i == 70 else i % 5},{i % 7}" for i in range(90)]
     path = save(tmp_path / "t.csv", "\n".join(["a,b,c", *lines]))
     ingest(path, tmp_path / "whole.h5", shards=1)
-    monkeypatch.setattr(csv_file, "CHUNK_CELLS", 24)
+    monkeypatch.setattr(
+        csv_tables.CsvReader.__init__, "__kwdefaults__", {"block_bytes": 100}
+    )
     monkeypatch.setattr(
         external_shuffle.ExternalShuffle.__init__,
         "__kwdefaults__",
@@ -112,9 +124,13 @@ def test_chunks_and_buckets_do_not_change_what_is_written(tmp_path, monkeypatch)
 
 def test_rows_with_missing_cells_are_left_out_on_request(tmp_path):
     path = save(tmp_path / "t.csv", "a,b,c\n1,x,1\n,x,2\n3,NA,3\n4,y,4\n")
-    with pytest.raises(DataError, match="a is missing in 1 rows, first in line 3 .2 "):
+    with pytest.raises(
+        DataError, match="t.csv: row 2: a is missing .1 such.; --missing"
+    ):
         ingest(path, tmp_path / "o.h5")
-    done = ingest(path, tmp_path / "o.h5", missing="drop", test_size=0)
+    done = ingest(
+        path, tmp_path / "o.h5", missing="drop", test_size=0, task="regression"
+    )
     assert done.rows == {"train": 2, "test": 0}
     X, y = rows_of(tmp_path / "o.h5")
     np.testing.assert_array_equal(np.column_stack([X, y]), [[1, 1, 0, 1], [4, 0, 1, 4]])
@@ -122,13 +138,13 @@ def test_rows_with_missing_cells_are_left_out_on_request(tmp_path):
 
 def test_csv_without_names_is_numbered(tmp_path):
     path = save(tmp_path / "t.csv", "1,2\n3,4\n5,6\n")
-    done = ingest(path, tmp_path / "o.h5", header=False, target="0")
+    done = ingest(path, tmp_path / "o.h5", header=False, label="0")
     assert done.header.feature_names == ("x1",)
     np.testing.assert_array_equal(rows_of(tmp_path / "o.h5")[0], [[2], [4], [6]])
 
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_size=1)
-words = texts.map(str.lstrip).filter(lambda text: text and text not in MISSING)
+words = texts.map(str.strip).filter(lambda text: text and text not in MISSING)
 
 
 @settings(max_examples=25, deadline=None)
@@ -139,36 +155,44 @@ def test_any_text_survives_quoting(tmp_path_factory, rows):
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerow(("text", "number", "goal"))
         csv.writer(file).writerows((*row, 0) for row in rows)
-    table = read_csv(path)
-    X = np.concatenate([X for X, _ in table.encoded()])
+    done = ingest(path, path.with_suffix(".h5"), test_size=0, task="regression")
+    X, _ = rows_of(path.with_suffix(".h5"))
     np.testing.assert_array_equal(X[:, -1], [number for _, number in rows])
-    names = [name.removeprefix("text=") for name in table.header.feature_names]
+    names = [name.removeprefix("text=") for name in done.header.feature_names]
     assert [names[i] for i in X[:, :-1].argmax(axis=1)] == [text for text, _ in rows]
     assert (X[:, :-1].sum(axis=1) == 1).all()
 
 
 BAD_CSV = {
-    "ragged": ("a,b\n1,2\n3\n", {}, "line 3 has 1 cells, expected 2"),
+    "ragged": ("a,b\n1,2\n3\n", {}, "row 2 has 1 cells, expected 2"),
     "no names": ("1,2\n3,4\n", {}, "line 1 holds numbers.*--no-header"),
     "double": ("a,a\n3,4\n", {}, "two columns are named 'a'"),
     "empty": ("", {}, "is empty, expected a line of column names"),
     "no rows": ("a,b\n", {}, "holds no rows"),
-    "infinity": ("a,b\n1,2\ninf,3\n", {}, "line 3: a is 'inf'"),
-    "target": ("a,b\n1,2\n", {"target": "c"}, "has no column 'c'; it has a, b"),
-    "level": ("a,b\nx,2\nz,3\n", {"ordinal": {"a": ("x", "y")}}, "line 3: a is 'z'"),
-    "text": ("a,b\n1,x\n2,y\n", {"task": "regression"}, "target b holds text"),
+    "infinity": ("a,b\n1,2\ninf,3\n", {}, "row 2: a is inf, expected a finite"),
+    "target": ("a,b\n1,2\n", {"label": "c"}, "has no column 'c'; it has a, b"),
+    "level": (
+        "a,b\nx,2\nz,3\n",
+        {"ordinal": {"a": ("x", "y")}},
+        "a is 'z' in 1 rows, --ordinal lists x<y",
+    ),
+    "text": ("a,b\n1,x\n2,y\n", {"task": "regression"}, "the label b holds texts"),
     "one class": ("a,b\n1,x\n2,x\n", {}, "1 distinct values, expected 2"),
     "binary": (
         "a,b\n1,x\n2,y\n3,z\n",
         {"task": "binary"},
         "has 3 classes, --task binary expects 2",
     ),
-    "quote": ('a,b\n1,"2\n', {}, "unexpected end of data"),
-    "no features": ("a,b\n1,2\n", {"drop": ["a"]}, "no column is left"),
-    "names": (
-        "a,b\n" + "".join(f"id{i},2\n" for i in range(1001)),
+    "quote": (
+        'a,b\n1,"2\n',
         {},
-        "a is text with more than 1000 values; leave it out with --drop 'a'",
+        "a quote is not closed until the end",
+    ),
+    "no features": ("a,b\n1,2\n", {"drop_column": ["a"]}, "no column is left"),
+    "names": (
+        "a,b\n" + "".join(f"id{i},2\n" for i in range(1300)),
+        {},
+        "a is text with more than 1000 values; --drop-column 'a' leaves it out",
     ),
 }
 
@@ -184,7 +208,8 @@ def test_bad_csv_is_refused_in_one_sentence(tmp_path, name):
 
 
 def test_bytes_that_are_no_text_or_no_gzip_are_refused(tmp_path):
-    (tmp_path / "t.csv").write_bytes(b"a,b\n\xff\xfe,1\n")
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,2\n3,4\n\0,1\n")
+    (tmp_path / "wide.csv").write_bytes("a,b\n1,2\n".encode("utf-16"))
     (tmp_path / "t.csv.gz").write_bytes(b"a,b\n1,2\n")
     whole = gzip.compress(MIXED.encode() * 99)
     (tmp_path / "cut.csv.gz").write_bytes(whole[: len(whole) // 2])
@@ -346,7 +371,12 @@ def test_openml_out_of_reach_is_refused(tmp_path, monkeypatch):
     [
         ("t.dat", {}, DataError, "does not tell its kind; add --kind"),
         ("none.csv", {}, DataError, "none.csv does not exist"),
-        ("t.csv", {"labels": "l"}, UsageError, "--labels does not apply to csv"),
+        (
+            "t.csv",
+            {"labels_file": "l"},
+            UsageError,
+            "--labels-file does not apply to csv",
+        ),
         ("t.csv", {"task": "ranking"}, UsageError, "--task is 'ranking'"),
     ],
 )
@@ -374,7 +404,7 @@ def test_diamonds_have_nine_features(real, tmp_path):
         ]
     )
     path = real / "diamonds.csv.gz"
-    done = ingest(path, tmp_path / "d.h5", target="price", ordinal=ordinal)
+    done = ingest(path, tmp_path / "d.h5", label="price", ordinal=ordinal)
     assert (done.header.task, done.header.n_features) == ("regression", 9)
     X, y = rows_of(tmp_path / "d.h5")
     np.testing.assert_array_equal(X[0], [0.23, 4, 5, 1, 61.5, 55, 3.95, 3.98, 2.43])

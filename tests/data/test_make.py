@@ -159,14 +159,15 @@ def test_external_shuffle_equals_the_one_in_memory(tmp_path, bucket_rows):
     header = Header("regression", 3)
     row_bytes = 8 + 8 + 3 * 8
     scatter = ExternalShuffle(
-        50, header, tmp_path, bucket_bytes=bucket_rows * row_bytes
+        mpi.comm_self(), 50, header, tmp_path, bucket_bytes=bucket_rows * row_bytes
     )
     for lo in range(0, 50, 8):
         scatter.append(places[lo : lo + 8], X[lo : lo + 8], y[lo : lo + 8])
     assert len(list(tmp_path.iterdir())) == (bucket_rows < 50)
+    scatter.finish()
     order = np.argsort(places)
     for lo, hi in ((0, 20), (20, 21), (21, 50)):
-        read_X, read_y = scatter.read(lo, hi)
+        read_X, read_y, _ = scatter.read(lo, hi)
         np.testing.assert_array_equal(read_X, X[order[lo:hi]])
         np.testing.assert_array_equal(read_y, y[order[lo:hi]])
     scatter.close()

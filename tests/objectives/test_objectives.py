@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mpipgd.data.hdf5.header import Header
 from mpipgd.data.matrix import append_intercept, n_rows, product, slice_rows, take_rows
 from mpipgd.errors import DataError, UsageError
 from mpipgd.objectives import ACTIVATIONS, LOSSES, build_objective
@@ -173,9 +174,8 @@ def misfit(task, classes, **changes):
         alpha=(1e-4,), l1_ratio=0.15, intercept=True, epsilon=0.1, dtype=None,
         init_std=None, kernels="auto", many=None,
     )  # fmt: skip
-    names = None if task == "regression" else list(range(classes))
-    header = SimpleNamespace(n_features=4, task=task, classes=names, sparse=False)
-    header.sparse = changes.pop("sparse", False)
+    names = None if task == "regression" else tuple(range(classes))
+    header = Header(task, 4, classes=names, sparse=changes.pop("sparse", False))
     options.__dict__.update(changes)
     return options, header
 

@@ -44,6 +44,7 @@ def data(comm, folder):
 @pytest.mark.parametrize("case", CASES, ids=label)
 def test_each_is_a_run_of_its_own(comm, folder, data, agree, case, density):
     known = {"workers": 3, "epochs": 4, "alpha": (0.01,), "lr": 0.02, **case}
+    known |= {"validation": 0.2, "allow_climb": True}
     path = data(case["loss"], density)
     together = train(options(path, folder / "many", **known), comm=comm)
     points = parse_sweep(known.pop("many"))
@@ -53,8 +54,13 @@ def test_each_is_a_run_of_its_own(comm, folder, data, agree, case, density):
         alone = train(options(path, run, **known | point), comm=comm)
         if alone:
             found = together["many"][k]
-            for key in ("loss", "test_loss", "score"):
+            for key in ("loss", "data_loss", "validation_loss", "validation_score"):
                 assert found[key] == pytest.approx(alone[key], rel=1e-8, abs=1e-9)
+            assert "score" not in found and "test_loss" not in found
+            if k == together["best"]:
+                for key in ("test_loss", "score"):
+                    expected = pytest.approx(alone[key], rel=1e-8, abs=1e-9)
+                    assert together[key] == expected
             if k == together["best"] and comm.rank == 0:
                 kept, own = (inference.read(folder / n) for n in ("many", run))
                 np.testing.assert_allclose(kept.weights, own.weights, atol=1e-9)
@@ -69,10 +75,13 @@ def test_one_that_diverges_leaves_the_others(
 ):
     path = data("squared", density)
     known = {"workers": 3, "epochs": 30, "strategy": strategy, "sync_every": 5}
+    known["validation"] = 0.2
     many = train(options(path, folder / "many", many="lr=1e6,0.01", **known), comm=comm)
     alone = train(options(path, folder / "one", lr=0.01, **known), comm=comm)
     if alone:
         assert not np.isfinite(many["many"][0]["loss"])
+        assert many["many"][0]["diverged"] and not many["many"][1]["diverged"]
+        assert many["many"][0]["validation_score"] is None
         assert many["best"] == 1
         assert many["loss"] == pytest.approx(alone["loss"], rel=1e-8)
     ended = alone is None  # a rank without a worker sees nothing

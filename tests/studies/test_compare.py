@@ -13,10 +13,10 @@ from mpipgd.comm import mpi
 from mpipgd.config.options import TrainConfig
 from mpipgd.data.create.make import make, make_bundled
 from mpipgd.errors import UsageError
-from mpipgd.studies.compare import settings
+from mpipgd.studies.compare import page, settings
 from mpipgd.studies.compare.compare import compare
 from mpipgd.studies.compare.optimum import Reference, solve_reference
-from mpipgd.studies.compare.ranking import Comparison
+from mpipgd.studies.compare.ranking import LEAST_SECONDS, Comparison
 
 
 def quiet(*values):
@@ -38,8 +38,8 @@ def test_settings_take_options_of_their_own_and_every_point_of_the_grid():
     last = found["average n_sync=5 lr=0.2 batch_size=16"]
     assert last == TrainConfig(strategy="average", n_sync=5, lr=0.2, batch_size=16)
     assert found["sync batch_size=8"].lr == 1.0
-    outer = settings.parse("average:outer-nesterov=true", [], {})
-    assert outer["average outer_nesterov=true"].outer_nesterov
+    outer = settings.parse("average:outer-momentum=0.5:outer-nesterov=true", [], {})
+    assert outer["average outer_momentum=0.5 outer_nesterov=true"].outer_nesterov
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,10 @@ def test_a_comparison_ranks_all_runs_and_says_which_diverged(comm, folder, agree
     more = {"out": str(folder / "out"), "comm": comm, "say": quiet}
     rows = compare(chosen, repeat=repeat, **more)
     status = {row["label"]: row["status"] for row in rows}
-    agree(status["average lr=1e9 batch_size=16"] in ("diverged", "climbed"), comm)
+    agree(status["average lr=1e9 batch_size=16"] == "diverged", comm)
     agree([row["status"] for row in rows[:4]] == ["ok"] * 4, comm)
-    times = [row["seconds_to_target"] for row in rows if row["seconds_to_target"]]
-    agree(times == sorted(times) and len(times) > 1, comm)
+    gaps = [row["gap"] for row in rows if row["seconds_to_target"]]
+    agree(len(gaps) > 1, comm)
     with open(folder / "out/results.csv", newline="") as file:
         table = list(csv.DictReader(file))
     agree(len(table) == len(chosen) * repeat, comm)
@@ -147,9 +147,9 @@ def test_a_comparison_ranks_all_runs_and_says_which_diverged(comm, folder, agree
             summary = json.loads(open(f"{row['folder']}/summary.json").read())
             agree(float(row["loss"]) == summary["loss"] > 0, comm)
     check_page(folder / "out/index.html", chosen, 4 if comm.size > 1 else 3)
-    agree(
-        len((folder / "out/table.md").read_text().splitlines()) == len(chosen) + 5, comm
-    )
+    agree("Test R² by epochs" in (folder / "out/index.html").read_text(), comm)
+    lines = (folder / "out/table.md").read_text().splitlines()
+    agree(len([line for line in lines if line[0:1] == "|"]) == len(chosen) + 2, comm)
 
 
 class Tags(HTMLParser):
@@ -183,11 +183,11 @@ def check_page(path, labels, pictures):
     text = path.read_text()
     tags = Tags()
     tags.feed(text)
-    assert not tags.open and len(set(tags.ids)) == len(tags.ids) > 100
+    assert not tags.open and len(set(tags.ids)) == len(tags.ids)
     assert set(labels) <= set(tags.texts)
     assert text.count("<svg") == pictures == text.count('role="img"')
     assert not re.search(r'(src|href)="(?!#)', text) and "@import" not in text
-    assert set(re.findall(r"url\((.)", text)) <= {"#"}
+    assert "url(" not in text and "default-src 'none'" in text
 
 
 def test_a_setting_that_all_ranks_refuse_ends_the_comparison(comm, folder):
@@ -215,6 +215,81 @@ def test_time_and_bytes_to_the_target_are_those_of_the_first_evaluation_there():
     assert not without.optimum_known and without.reference == 0.2
 
 
+def run_of(label, losses, seconds=1.0, status="ok"):
+    """Return a run with an evaluation an epoch, each of so many seconds."""
+    records = [
+        {"epoch": k, "seconds": k * seconds, "bytes": 0, "loss": loss, "score": 0.5}
+        | {"test_loss": None}
+        for k, loss in enumerate(losses, 1)
+    ]
+    run = {"label": label, "strategy": label.split()[0], "status": status}
+    run |= {"records": records, "loss": losses[-1], "test_loss": None, "score": 0.5}
+    return run | {"seconds": len(losses) * seconds, "bytes": 0, "rows_per_second": 1.0}
+
+
+def compared(*runs, gap=None, grid_axes=0):
+    """Return a comparison of runs from an objective of 1 to an optimum of 0."""
+    return Comparison(list(runs), Reference(1.0, 0.0), gap, 1, {}, grid_axes)
+
+
+def labels(rows):
+    """Return the labels of rows."""
+    return [row["label"] for row in rows]
+
+
+def test_the_target_tells_apart_what_all_reach_at_first():
+    # the worst setting is second in seconds to the target that was fixed at 0.1
+    worst = run_of("sync", [0.09, 0.085, 0.08], seconds=0.1)
+    best = run_of("average", [0.05, 0.004, 0.0001], seconds=0.2)
+    good = run_of("gossip", [0.06, 0.01, 0.003], seconds=0.3)
+    found = compared(worst, good, best)
+    assert found.gap < 0.05 and found.ranked_by == "seconds_to_target"
+    assert labels(found.rows) == ["average", "gossip", "sync"]
+    # a target that was asked for is kept: where the first evaluation decides,
+    # the final gap does
+    fixed = compared(worst, good, best, gap=0.1)
+    assert fixed.gap == 0.1 and fixed.ranked_by == "gap"
+    assert labels(fixed.rows) == ["average", "gossip", "sync"]
+    assert "--eval-every" in next(fixed.notes())
+
+
+def test_seconds_too_short_do_not_rank():
+    short = LEAST_SECONDS / 10
+    late = run_of("gossip", [0.5, 0.2, 0.01], seconds=short / 5)
+    early = run_of("sync", [0.5, 0.04, 0.01], seconds=short)
+    early_and_better = run_of("average", [0.5, 0.04, 0.005], seconds=short)
+    found = compared(late, early, early_and_better, gap=0.05)
+    assert found.ranked_by == "epochs_to_target"
+    assert labels(found.rows) == ["average", "sync", "gossip"]
+    assert "too short to rank" in next(found.notes())
+    slow = [
+        run | {"records": [r | {"seconds": 1e3 * r["seconds"]} for r in run["records"]]}
+        for run in (late, early, early_and_better)
+    ]
+    assert labels(compared(*slow, gap=0.05).rows)[0] == "gossip"
+    assert not list(compared(*slow, gap=0.05).notes())
+
+
+def test_strategies_are_ranked_at_equal_tuning(tmp_path):
+    runs = [
+        run_of("hogwild lr=0.1", [0.5, 0.04, 0.03]),
+        run_of("sync lr=0.1", [0.6, 0.5, 0.4]),
+        run_of("sync lr=0.4", [0.5, 0.03, 0.02]),
+        run_of("hogwild lr=0.4", [0.5, 0.6, 0.7]),
+    ]
+    found = compared(*runs, grid_axes=1)
+    assert labels(found.tuned_rows) == ["sync lr=0.4", "hogwild lr=0.1"]
+    page.write(tmp_path, found)
+    text = (tmp_path / "index.html").read_text()
+    assert "Best of the grid for each strategy" in text
+    assert "up to W times as far as sync" in text  # what a step of hogwild is
+
+
+def test_the_page_says_what_a_step_is_in_every_strategy():
+    assert set(page.STEPS) == set(settings.parse("all", [], {}))
+    assert all(page.STEPS.values())
+
+
 @pytest.mark.mpi
 def test_the_command_compares_and_exits_4_where_all_diverge(shared_tmp, agree, mpipgd):
     world, data, out = mpi.world(), shared_tmp / "wine.h5", shared_tmp / "out"
@@ -229,3 +304,13 @@ def test_the_command_compares_and_exits_4_where_all_diverge(shared_tmp, agree, m
     bad = ["--strategies", "sync", "--lr", "1e300", "--model", "mlp"]
     code, text, err = mpipgd(*common, *bad, "--out", out / "b")
     agree(code == 4 and ("diverged" in text) == (world.rank == 0))
+
+
+def test_a_setting_that_climbs_has_diverged(tmp_path):
+    common = {"data": "diabetes", "epochs": 2, "workers": 3, "lr": 0.05}
+    chosen = settings.parse("sync,sync:lr=1.5", [], common)
+    out = str(tmp_path / "out")
+    rows = compare(chosen, out=out, comm=mpi.comm_self(), say=quiet)
+    assert [row["status"] for row in rows] == ["ok", "diverged"]
+    records = (tmp_path / "out").glob("runs/*/metrics.jsonl")
+    assert all("NaN" not in path.read_text() for path in records)

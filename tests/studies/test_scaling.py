@@ -13,7 +13,8 @@ import pytest
 
 from mpipgd.config.options import TrainConfig
 from mpipgd.errors import UsageError
-from mpipgd.studies.scaling import calibrate, cost_model, export, network
+from mpipgd.reporting.html import table as table_of
+from mpipgd.studies.scaling import calibrate, cost_model, export, forecast, network
 from mpipgd.studies.scaling import statistics as results
 from mpipgd.studies.scaling.microbench import _slowest
 from mpipgd.studies.scaling.study import Point, Study, read
@@ -77,7 +78,10 @@ def test_a_study_leaves_tables_and_a_page(studied):
     assert len((folder / "runs.jsonl").read_text().splitlines()) == 8
     page = (folder / "index.html").read_text()
     assert Page(page).loads == [] and Page(page).open == []
-    assert page.count("<svg") == 9 and "Scaling on wine" in page
+    assert (
+        page.count("<svg") == 9 == page.count('role="img"')
+        and "Scaling on wine" in page
+    )
 
 
 def epoch_seconds(run):
@@ -128,6 +132,8 @@ def test_a_study_that_was_interrupted_goes_on(tmp_path):
 @pytest.mark.programs
 def test_the_same_workers_have_the_same_weights_and_a_failure_is_told(tmp_path):
     words = "wine", "--ranks", "1,2", "--repeat", 1, "--epochs", 2, "--workers", 2
+    code, text = scale(*words, "--lr", "1e300", "--out", tmp_path / "failed")
+    assert code == 1 and "all 2 runs failed; the first: exit 4: diverged" in text
     two = "--strategies", "sync,sync:lr=1e300"
     code, text = scale(*words, *two, "--out", tmp_path / "out")
     assert code == 0 and "exit 4: diverged" in text
@@ -298,8 +304,50 @@ def test_the_slowest_of_several_draws(rng):
     assert _slowest(steps, 4) == pytest.approx(drawn, rel=0.03)
 
 
+def study_of(seconds, labels=("a",)):
+    """Return a study, and its results with so many seconds an epoch on two ranks."""
+    settings = {label: TrainConfig(batch_size=50, epochs=5) for label in labels}
+    study = Study("x", settings, (2,), global_batch=100)
+    runs = [record("strong", 2, seconds) | {"label": label} for label in labels]
+    return study, results.summarize(runs)
+
+
+def test_the_page_has_what_is_predicted():
+    model = cost_model.CostModel(made_up(row=1e-6), per_node=64)
+    study, rows = study_of(0.2)
+    found = forecast.with_predictions(study, model, rows)
+    step, exchange = 20e-6 + 50 * 1e-6, 4e-6 + 8000 * 1e-9
+    assert found[0].predicted == pytest.approx(640 * (step + exchange))
+    html = "".join(forecast.html_section(study, model, found, [4, 8]))
+    page = Page(html)
+    cells = re.findall(r"<td.*?>(.*?)</td>", html)
+    assert page.open == [] and "<h2>Predicted</h2>" in html
+    assert cells == [cell for row in forecast.forecast(study, model, [4, 8])
+                     for cell in row]  # fmt: skip
+    assert [cells[0], cells[1]] == ["a", "4"] and float(cells[2]) > 0
+    assert not results.too_small_lines(rows)
+
+
+def test_too_little_work_is_not_predicted():
+    model = cost_model.CostModel(made_up(fixed=1e-6, row=1e-9), per_node=64)
+    study, rows = study_of(0.002)
+    found = forecast.with_predictions(study, model, rows)
+    assert [row.predicted for row in found] == [None]
+    assert [row[2] for row in forecast.forecast(study, model, [4])] == ["too small"]
+    (line,) = results.too_small_lines(found)
+    assert "an epoch takes 2 ms, too little work" in line
+    remarks = list(forecast.remarks(study, model, found))
+    assert any("Nothing is predicted" in text for text in remarks)
+
+
+def test_cells_and_marks_of_a_table_belong_to_its_rows():
+    with pytest.raises(ValueError):
+        table_of(["a"], [["1"], ["2"]], [])
+    assert "<td>2</td>" in table_of(["a"], [["1"], ["2"]])
+
+
 @pytest.mark.launcher
-def test_a_study_is_calibrated_and_foretold(tmp_path):
+def test_a_study_is_calibrated_and_predicted(tmp_path, monkeypatch, mpipgd):
     out = tmp_path / "out"
     words = "digits", "--ranks", "1,2", "--repeat", 1, "--epochs", 5, "--out", out
     more = "--calibrate", "--predict", "64,128", "--per-node", 2
@@ -309,11 +357,26 @@ def test_a_study_is_calibrated_and_foretold(tmp_path):
     found = calibrate.read(out)
     assert {e["ranks"] for e in found["exchanges"]} == {2}
     assert all(each["seconds"] > 0 for each in found["steps"])
+    for module in (results, forecast):  # as if no work were too small
+        monkeypatch.setattr(module, "LEAST_EPOCH_SECONDS", 0.0)
+    stated = "--predict", "64,128", "--network", "latency=2us,bandwidth=12GB/s"
+    code, text, err = mpipgd("scale", "--out", out, "--collect", *stated)
+    assert code == 0 and "taken as stated: 2 µs, 12 GB/s" in text, text + err
     rows = table(out).values()
     assert all(0.02 < float(row["predicted"]) / float(row["epoch_seconds"]) < 50
                for row in rows)  # fmt: skip
-    stated = "--predict", "64,128", "--network", "latency=2us,bandwidth=12GB/s"
-    code, text = scale("--out", out, "--collect", *stated)
-    assert code == 0 and "taken as stated: 2 µs, 12 GB/s" in text, text
     rows = re.findall(r"^(?:sync|average) +(?:64|128) +[0-9.e-]+ ", text, re.M)
-    assert len(rows) == 4 and "Foretold" in (out / "index.html").read_text()
+    page = (out / "index.html").read_text()
+    assert len(rows) == 4 and "<h2>Predicted</h2>" in page
+    assert page.count("<td>64</td>") == 2
+
+
+@pytest.mark.programs
+def test_a_small_study_says_that_it_is_too_small(tmp_path):
+    out = tmp_path / "out"
+    words = "wine", "--ranks", "1,2", "--repeat", 1, "--epochs", 3, "--out", out
+    code, text = scale(*words, "--calibrate", "--predict", "64", "--per-node", 64)
+    assert code == 0 and "too little work" in text and "too small" in text, text
+    page = (out / "index.html").read_text()
+    assert "too little work" in page and ">too small</td>" in page
+    assert not any(row["predicted"] for row in table(out).values())

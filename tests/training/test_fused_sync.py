@@ -18,6 +18,8 @@ VARIANTS = {
     "single rows": {"batch_size": 1},
     "softmax": {"loss": "softmax", "batch_size": 40},
     "softmax, float32": {"loss": "softmax", "dtype": "float32", "penalty": "none"},
+    "weighted": {"class_weight": "balanced"},
+    "softmax, weighted": {"loss": "softmax", "class_weight": "balanced"},
     "hinge": {"loss": "hinge", "batch_size": 3, "warmup": 1.0},
 }
 

@@ -156,15 +156,8 @@ def test_resume_takes_the_newest_checkpoint_that_verifies(wine, tmp_path, mpipgd
 
 def test_resume_may_go_further_but_not_elsewhere(wine, tmp_path, mpipgd):
     folder = tmp_path / "run"
-    short = [*COMMON, *MORE["average"], "--sync-every", "11", "--run", folder]
-    longer = [
-        *COMMON,
-        *MORE["average"],
-        "--sync-every",
-        "11",
-        "--run",
-        tmp_path / "long",
-    ]
+    common = [*COMMON, "--strategy", "average", "--sync-every", "11", "--run"]
+    short, longer = [*common, folder], [*common, tmp_path / "long"]
     assert mpipgd(wine / "wine.h5", *short, "--epochs", "20")[0] == 0
     assert mpipgd(wine / "wine.h5", *longer)[0] == 0
     code, out, err = mpipgd("--resume", folder, "--lr", "1")

@@ -46,12 +46,13 @@ def test_run_folder_holds_what_the_contract_says(comm, folder, agree):
     agree(summary["ranks"] == comm.size and summary["exit"] == 0, comm)
     found = {path.name for path in home.iterdir()}
     assert found >= {"config.toml", "env.json", "metrics.jsonl", "checkpoints"}
-    assert found >= {"model.h5", "summary.json", "loss.png"}
+    assert found >= {"model.h5", "summary.json", "loss.png", "report.html"}
     stored = TrainConfig(**toml.read(home / "config.toml"))
     assert (stored.strategy, stored.workers) == ("average", 5)
     epochs = lines(home, "epoch")
-    assert [each["epoch"] for each in epochs] == list(range(1, 7))
+    assert [each["epoch"] for each in epochs] == list(range(7))
     assert epochs[-1]["loss"] < epochs[0]["loss"]
+    assert epochs[0]["step"] == 0 and epochs[0]["seconds"] < epochs[1]["seconds"]
     assert set(epochs[0]["time"]) == {"compute", "exchange", "wait", "read"}
     assert len(lines(home, "sync")) == 4
     assert [len(lines(home, each)) for each in ("start", "end")] == [1, 1]

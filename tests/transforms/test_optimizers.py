@@ -5,6 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpipgd.config.options import TrainConfig
+from mpipgd.errors import UsageError
+from mpipgd.objectives import build_objective
+from mpipgd.objectives.weights import views
+from mpipgd.training.build import build_optimizer
 from mpipgd.transforms.base import IDENTITY, chain, flatten, stateless
 from mpipgd.transforms.optimizers import (
     OPTIMIZERS,
@@ -12,6 +17,8 @@ from mpipgd.transforms.optimizers import (
     clip_weights,
     decay,
 )
+
+from ..support import problem
 
 each_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 
@@ -28,7 +35,7 @@ def constant(lr):
     return lambda t: np.full(np.shape(t), lr)
 
 
-def torch_like(name, gradients, w, mu=0.9):
+def torch_like(name, gradients, w, mu=0.9, weight_decay=0.0):
     """Return the weights after PyTorch's formulas, one weight and step at a time."""
     for j in range(w.size):
         v = m = 0.0
@@ -42,9 +49,10 @@ def torch_like(name, gradients, w, mu=0.9):
             elif name == "rmsprop":
                 v = 0.99 * v + 0.01 * g**2
                 g /= v**0.5 + 1e-8
-            elif name == "adam":
+            elif name in ("adam", "adamw"):
                 m, v = mu * m + (1 - mu) * g, 0.999 * v + 0.001 * g**2
                 g = m / (1 - mu**t) / ((v / (1 - 0.999**t)) ** 0.5 + 1e-8)
+            w[j] *= 1 - 0.1 / t * weight_decay
             w[j] -= 0.1 / t * g
     return w
 
@@ -63,6 +71,37 @@ def test_optimizer_equals_the_formulas(name):
     w, _ = descend(OPTIMIZERS[name](rate), gradients, np.ones((1, 6)))
     expected = torch_like(name, gradients[:, 0], np.ones(6))
     np.testing.assert_allclose(w[0], expected, rtol=1e-12)
+
+
+def test_adamw_decays_besides_the_gradient():
+    gradients = np.random.default_rng(0).normal(size=(20, 1, 6))
+    decays = np.array([0.3, 0.3, 0.3, 0.3, 0.3, 0.0])
+    transform = OPTIMIZERS["adamw"](rate, weight_decay=decays)
+    w, _ = descend(transform, gradients, np.ones((1, 6)))
+    expected = torch_like("adamw", gradients[:, 0], np.ones(6), weight_decay=0.3)
+    np.testing.assert_allclose(w[0, :5], expected[:5], rtol=1e-12)
+    without = torch_like("adam", gradients[:, 0], np.ones(6))
+    np.testing.assert_allclose(w[0, 5], without[5], rtol=1e-12)
+
+
+@pytest.mark.parametrize("model", ["linear", "mlp"])
+def test_adamw_leaves_intercepts(model):
+    header, _, _ = problem()
+    for decay_option, expected in ((None, 0.01), (0.2, 0.2)):
+        options = TrainConfig(optimizer="adamw", weight_decay=decay_option, model=model)
+        objective = build_objective(options, header)
+        transform = build_optimizer(options, objective, constant(1.0), slice(None))
+        g, w = np.zeros((1, objective.size)), np.ones((1, objective.size))
+        g -= objective.l2_weights  # whose decay is part of the gradient
+        u, _ = transform.update(g, transform.init(w), w)
+        for name, view in views(u[0], objective.shapes).items():
+            decays = name == "coef" or name.startswith("W")
+            np.testing.assert_allclose(view, -expected if decays else 0, rtol=1e-6)
+
+
+def test_weight_decay_is_adamws():
+    with pytest.raises(UsageError, match="--weight-decay takes --optimizer adamw"):
+        TrainConfig(optimizer="adam", weight_decay=0.1)
 
 
 @each_optimizer

@@ -5,30 +5,31 @@ Each returns a `Table`, which `ingest` shuffles, splits and writes.
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
 import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import DataError
 from ..hdf5.header import Header
 from ..matrix import Csr
-from .csv_file import open_source
 from .external_shuffle import permuted_reader
 from .targets import encode
 
 if TYPE_CHECKING:
     from ...array_types import Array, IntArray
-    from ...reporting.progress import Progress
     from .external_shuffle import RowReader
     from .targets import Labels
 
+OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open}
 IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 MAX_GUESSED_CLASSES = 20  # more distinct whole numbers are taken for a regression
 READ_ERRORS = (
@@ -58,12 +59,9 @@ class Table:
         """The number of rows."""
         return len(self.y)
 
-    @contextlib.contextmanager
-    def shuffled(
-        self, destinations: IntArray, folder: Path, progress: Progress
-    ) -> Iterator[RowReader]:
-        """Give `read(lo, hi)` of the rows in the order of their destinations."""
-        yield permuted_reader(self.X, self.y, destinations, self.header)
+    def shuffled(self, destinations: IntArray) -> RowReader:
+        """Return `read(lo, hi)` of the rows in the order of their destinations."""
+        return permuted_reader(self.X, self.y, destinations, self.header)
 
 
 def read_svmlight(
@@ -118,19 +116,21 @@ def read_idx(
     *,
     dtype: str | None = None,
     task: str | None = None,
-    labels: str | None = None,
+    labels_file: str | None = None,
 ) -> Table:
     """Read IDX images (the MNIST format), flattened, with unscaled pixels; float32.
 
-    labels: the file of labels; by default the name of the images with "labels-idx1".
+    labels_file: by default the name of the images with "labels-idx1".
     """
-    if labels is None and "images-idx3" not in str(source):
-        raise DataError(f"{source}: which labels? name their file with --labels FILE")
-    labels = labels or str(source).replace("images-idx3", "labels-idx1")
-    X, y = _idx(source), _idx(labels)
+    if labels_file is None and "images-idx3" not in str(source):
+        raise DataError(
+            f"{source}: which labels? name their file with --labels-file FILE"
+        )
+    labels_file = labels_file or str(source).replace("images-idx3", "labels-idx1")
+    X, y = _idx(source), _idx(labels_file)
     X = X.reshape(len(X), -1)
-    _verify_shapes(f"{source} and {labels}", X, y)
-    task, classes, y = encode(y, task, str(labels))
+    _verify_shapes(f"{source} and {labels_file}", X, y)
+    task, classes, y = encode(y, task, str(labels_file))
     return Table(_header(source, (task, classes), X, dtype or "float32"), X, y)
 
 
@@ -139,7 +139,7 @@ def read_openml(
     *,
     dtype: str | None = None,
     task: str | None = None,
-    target: str | None = None,
+    label: str | None = None,
     version: str | int = "active",
 ) -> Table:
     """Fetch a data set of OpenML by name or number; categories become numbers."""
@@ -149,8 +149,8 @@ def read_openml(
     key: dict[str, Any] = {"data_id": int(name)} if name.isdigit() else {"name": name}
     if "name" in key:
         key["version"] = version
-    if target is not None:
-        key["target_column"] = target
+    if label is not None:
+        key["target_column"] = label
     try:
         bunch = fetch_openml(**key, as_frame=False, parser="liac-arff")
     except (OSError, ValueError, KeyError) as error:
@@ -165,6 +165,15 @@ def read_openml(
         X = X.tocsr()
         X = Csr(X.data, X.indices, X.indptr.astype(np.int64), X.shape[1])
     return Table(header, X, y)
+
+
+def open_source(path: str | Path) -> IO[Any]:
+    """Open a source file for reading, decompressed; DataError if it does not exist."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path} does not exist or is no file")
+    opener: Any = OPENERS.get(path.suffix, open)
+    return opener(path, "rb")
 
 
 @contextlib.contextmanager

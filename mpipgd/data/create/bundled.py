@@ -5,13 +5,18 @@ Importing sklearn.datasets takes about a second; reading its CSV files milliseco
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import importlib.util
+import shutil
+import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...comm import mpi
 from ...errors import DataError
 from ...reporting.progress import Progress
 from ..hdf5.header import Header
@@ -19,9 +24,10 @@ from .external_shuffle import permuted_reader
 from .split import ShardLayout, output_files, write_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ...array_types import Array, FloatArray
+    from ...comm.mpi import Comm
 
 MEASURES = (
     "radius", "texture", "perimeter", "area", "smoothness", "compactness",
@@ -83,6 +89,33 @@ def path_of(data: str, folder: Path) -> str:
     if not path.exists():
         make_bundled(data, path)
     return str(path)
+
+
+@contextlib.contextmanager
+def bundled_path(comm: Comm, data: str) -> Iterator[str]:
+    """Yield the path of the data; a bundled set is in a temporary folder for a block.
+
+    Every node has it under the same path. Collective, also at the end of the block.
+    """
+    if data not in BUNDLED or Path(data).exists():
+        yield data
+        return
+    folder = Path(mpi.on_root(comm, partial(tempfile.mkdtemp, prefix="mpipgd-")))
+    node = mpi.split_by_node(comm)
+    temporary = mpi.root_else(node, folder, None)
+    try:
+        mpi.on_root(node, _write_if_missing, data, folder)
+        with mpi.raise_collectively(comm):  # all ranks have read it at the end
+            yield path_of(data, folder)
+    finally:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+        node.Free()
+
+
+def _write_if_missing(data: str, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)  # rank 0 has made it on its node
+    path_of(data, folder)
 
 
 def make_bundled(

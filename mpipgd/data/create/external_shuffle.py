@@ -3,22 +3,38 @@
 A destination is the position that a row will have in the output, 0 … rows-1.
 """
 
+from __future__ import annotations
+
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ...array_types import Array, FloatArray, IntArray
-from ..hdf5.header import Header
+from ...comm import mpi
 from ..matrix import Matrix, take_rows
+
+if TYPE_CHECKING:
+    from ...array_types import Array, FloatArray, IntArray
+    from ...comm.mpi import Comm
+    from ..hdf5.header import Header
 
 BUCKET_BYTES = 64 << 20
 
-RowReader: TypeAlias = Callable[[int, int], tuple[Matrix, Array]]
-"""read(lo, hi) -> (X, y) of the rows with the destinations lo … hi-1."""
+
+class Rows(NamedTuple):
+    """Features (n, width), targets (n,) and row weights (n,), None where all are 1."""
+
+    X: Matrix
+    y: Array
+    weights: FloatArray | None = None
+
+
+RowReader: TypeAlias = Callable[[int, int], Rows]
+"""read(lo, hi) -> the rows with the destinations lo … hi-1."""
 
 
 def permuted_reader(
@@ -28,79 +44,104 @@ def permuted_reader(
     order = np.empty(len(destinations), np.int64)
     order[destinations] = np.arange(len(destinations))
 
-    def read(lo: int, hi: int) -> tuple[Matrix, Array]:
-        return take_rows(X, order[lo:hi]), y[order[lo:hi]].astype(header.y_dtype)
+    def read(lo: int, hi: int) -> Rows:
+        return Rows(take_rows(X, order[lo:hi]), y[order[lo:hi]].astype(header.y_dtype))
 
     return read
 
 
 class ExternalShuffle:
-    """Rows are appended in any order with their destinations, then read in order.
+    """Ranks append rows in any order with their destinations; rank 0 reads in order.
 
     Each row goes to the bucket of its range of destinations; a bucket of at most
-    `bucket_bytes` is put in order in memory when it is read. A single bucket stays in
-    memory, several are files in a temporary folder in `folder` until `close`.
+    `bucket_bytes` is put in order in memory when it is read. Rows of a single bucket
+    are gathered in memory; several buckets are files, one a rank, in a temporary folder
+    in `folder`, which all ranks see, until `close`. Collective to make, to finish and
+    to close.
     """
 
     def __init__(
         self,
+        comm: Comm,
         rows: int,
         header: Header,
         folder: Path,
         *,
         bucket_bytes: int = BUCKET_BYTES,
     ) -> None:
-        self._y_dtype = header.y_dtype
+        self.comm, self._header = comm, header
         features = (header.n_features,)
-        self._record = np.dtype(
-            [("destination", "i8"), ("y", "f8"), ("X", header.dtype, features)]
-        )
+        columns = [("destination", "i8"), ("y", "f8"), ("X", header.dtype, features)]
+        if header.weight is not None:
+            columns.append(("weight", "f8"))
+        self._record = np.dtype(columns)
         self._bucket_rows = max(1, bucket_bytes // self._record.itemsize)
-        self._folder: Path | None = None
         self._in_memory: list[Array] = []  # records, where there is one bucket
         self._loaded: tuple[int | None, Array] = None, np.empty(0, self._record)
+        self._folder: Path | None = None
         if rows > self._bucket_rows:
-            self._folder = Path(tempfile.mkdtemp(prefix=".mpipgd-", dir=folder))
+            make_folder = partial(tempfile.mkdtemp, prefix=".mpipgd-", dir=folder)
+            self._folder = Path(mpi.on_root(comm, make_folder))
 
-    def append(self, destinations: IntArray, X: FloatArray, y: Array) -> None:
-        """Add rows: destinations (n,), X (n, d), y (n,)."""
+    def append(
+        self,
+        destinations: IntArray,
+        X: FloatArray,
+        y: Array,
+        weights: FloatArray | None = None,
+    ) -> None:
+        """Add rows: destinations (n,), X (n, d), y (n,), weights (n,) if there are."""
         records = np.empty(len(destinations), self._record)
         records["destination"], records["X"], records["y"] = destinations, X, y
+        if weights is not None:
+            records["weight"] = weights
         if self._folder is None:
             self._in_memory.append(records)
             return
         bucket = destinations // self._bucket_rows
-        records = records[np.argsort(bucket, kind="stable")]
-        numbers, starts = np.unique(np.sort(bucket), return_index=True)
+        order = np.argsort(bucket, kind="stable")
+        records, bucket = records[order], bucket[order]
+        numbers, starts = np.unique(bucket, return_index=True)
         ends = [*starts[1:], len(records)]
         for number, lo, hi in zip(numbers, starts, ends, strict=True):
-            with open(self._folder / str(number), "ab") as file:
+            with open(self._folder / f"{number}-{self.comm.rank}", "ab") as file:
                 records[lo:hi].tofile(file)
 
-    def read(self, lo: int, hi: int) -> tuple[FloatArray, Array]:
-        """Return (X, y) of the destinations lo … hi-1."""
+    def finish(self) -> None:
+        """Bring the rows to where rank 0 reads them; collective."""
+        if self._folder is not None:
+            self.comm.barrier()
+            return
+        own = np.concatenate([np.empty(0, self._record), *self._in_memory])
+        self._in_memory = self.comm.gather(own) or []
+
+    def read(self, lo: int, hi: int) -> Rows:
+        """Return the rows of the destinations lo … hi-1; on rank 0, when finished."""
         size = self._bucket_rows
         blocks = []
         for number in range(lo // size, -(-hi // size)):
             start = number * size
             blocks.append(self._bucket(number)[max(lo - start, 0) : hi - start])
         rows = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        return rows["X"], rows["y"].astype(self._y_dtype)
+        weights = None if self._header.weight is None else rows["weight"]
+        return Rows(rows["X"], rows["y"].astype(self._header.y_dtype), weights)
 
     def _bucket(self, number: int) -> Array:
         """Return the records of a bucket in order; the last one stays loaded."""
         if self._loaded[0] != number:
             if self._folder is None:
                 records = np.concatenate(self._in_memory)
-                self._in_memory = [records]
+                self._in_memory = []  # the bucket stays loaded
             else:
-                records = np.fromfile(self._folder / str(number), self._record)
+                files = sorted(self._folder.glob(f"{number}-*"))
+                records = np.concatenate([np.fromfile(f, self._record) for f in files])
             ordered = np.empty_like(records)
             ordered[records["destination"] - number * self._bucket_rows] = records
             self._loaded = number, ordered
         return self._loaded[1]
 
     def close(self) -> None:
-        """Remove the temporary folder."""
+        """Remove the temporary folder; collective."""
+        self.comm.barrier()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

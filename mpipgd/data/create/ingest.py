@@ -2,81 +2,210 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ...atomic_file import translate_os_errors
+from ...atomic_file import translate_os_errors, verify_output
+from ...comm import mpi
 from ...errors import DataError, UsageError
 from ...reporting.progress import Progress
-from ..hdf5.header import Header
-from .arrays import read_idx, read_npz, read_openml, read_svmlight
-from .csv import read_csv
+from ..tables.arrow import ArrowReader, ParquetReader
+from ..tables.csv import CsvReader
+from .arrays import OPENERS, Table, read_idx, read_npz, read_openml, read_svmlight
 from .split import ShardLayout, output_files, write_files
+from .table import Import, draw_order, import_table
 
 if TYPE_CHECKING:
-    from ...array_types import IntArray
+    from ...comm.mpi import Comm
+    from ..tables.base import TableReader
 
-READERS: dict[str, Callable[..., Any]] = {
-    "csv": read_csv,
+TABLE_READERS: dict[str, Callable[..., TableReader]] = {
+    "csv": CsvReader,
+    "parquet": ParquetReader,
+    "arrow": ArrowReader,
+}
+ARRAY_READERS: dict[str, Callable[..., Table]] = {
     "svmlight": read_svmlight,
     "npz": read_npz,
     "idx": read_idx,
     "openml": read_openml,
 }
+KINDS = (*TABLE_READERS, *ARRAY_READERS)
 SUFFIXES = {
-    **dict.fromkeys((".csv", ".tsv"), "csv"),
+    **dict.fromkeys((".csv", ".tsv", ".txt"), "csv"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".arrow", ".feather", ".ipc"), "arrow"),
     **dict.fromkeys((".svm", ".libsvm", ".svmlight"), "svmlight"),
     ".npz": "npz",
 }
 FLAGS = {"header": "no-header"}
-
-
-class ImportResult(NamedTuple):
-    """What `ingest` wrote: the header, {"train": n, "test": m}, and the files."""
-
-    header: Header
-    rows: dict[str, int]
-    files: list[Path]
+CSV_OPTIONS = ("separator", "decimal", "encoding", "header")
+CREATION_OPTIONS = ("comm", "readers", "out", "progress")  # not of the command line
 
 
 def ingest(
+    comm: Comm,
     source: str,
     out: str,
     *,
     kind: str | None = None,
+    test: str | None = None,
     test_size: float = 0.2,
     seed: int = 0,
     shards: int = 1,
     overwrite: bool = False,
     quiet: bool = True,
     **options: Any,
-) -> ImportResult:
-    """Import SOURCE into OUT; serial.
+) -> Import:
+    """Import SOURCE into OUT; collective.
 
-    kind: one of `READERS`, by default guessed from the name. options: those of its
-    reader (dtype, task, target, ordinal, …). Exactly round(n·test_size) rows, drawn by
-    the seed, become test rows, unless the source has test rows. Raises DataError.
+    kind: one of `KINDS`, by default guessed from the name. options: those of its reader
+    and, for tables, of `import_table` (label, task, ordinal, …). Exactly
+    round(n·test_size) rows, drawn by the seed, become test rows, unless the source has
+    test rows, or the file `test` holds them. Raises DataError and UsageError.
     """
-    kind = kind or kind_of(source)
-    reader = READERS[kind]
-    _verify_options(reader, kind, options)
-    files = output_files(out, shards, overwrite=overwrite)
-    table = reader(source, **options)
-    split = ShardLayout(table.rows, test_size, shards, n_test=table.n_test)
-    order = _order(split, table.n_test is not None, seed)
-    stream: dict[str, Any] = {"stream": None} if quiet else {}
-    reading = Progress(table.rows, "reading", **stream)
-    writing = Progress(table.rows, "writing", **stream)
+    source, out = str(source), str(out)
+    with mpi.raise_collectively(comm):
+        kind = kind or kind_of(source)
+        _verify_options(kind, options | ({"test": test} if test else {}))
+    common: dict[str, Any] = {
+        "test_size": test_size,
+        "seed": seed,
+        "shards": shards,
+        "overwrite": overwrite,
+    }
+    if kind in TABLE_READERS:
+        return _import_table(comm, source, out, kind, test, quiet, common | options)
+    read = partial(ARRAY_READERS[kind], source, **options)
+    done: Import = mpi.on_root(
+        comm, partial(_import_arrays, source, out, read, quiet, **common)
+    )
+    return done
+
+
+def _import_table(
+    comm: Comm,
+    source: str,
+    out: str,
+    kind: str,
+    test: str | None,
+    quiet: bool,
+    options: dict[str, Any],
+) -> Import:
+    reading = {key: options.pop(key) for key in CSV_OPTIONS if key in options}
+    paths = [path for path in (source, test) if path is not None]
+    mpi.on_root(comm, partial(_verify_out, out, paths, options["overwrite"]))
+    with open_readers(comm, paths, Path(out).parent, kind, **reading) as readers:
+        return import_table(
+            comm,
+            readers[:1],
+            out,
+            test=readers[1] if test else None,
+            progress=Progress(0, "writing", **_stream(quiet)),
+            **options,
+        )
+
+
+def is_table(source: str) -> bool:
+    """Return whether a source is a table of named columns, by its name."""
+    return kind_of(source) in TABLE_READERS
+
+
+@contextlib.contextmanager
+def open_readers(
+    comm: Comm,
+    paths: Sequence[str],
+    folder: Path,
+    kind: str | None = None,
+    **options: Any,
+) -> Iterator[list[TableReader]]:
+    """Yield the readers of tables; a folder takes decompressed ones; collective."""
+    with contextlib.ExitStack() as stack:
+        readers = []
+        for path in paths:
+            with mpi.raise_collectively(comm):
+                read = TABLE_READERS[kind or kind_of(path)]
+                if not Path(path).is_file():
+                    raise DataError(f"{path} does not exist or is no file")
+            plain = stack.enter_context(decompressed(comm, path, folder))
+            readers.append(read(comm, plain, **options))
+        yield readers
+
+
+def _verify_out(out: str, sources: list[str], overwrite: bool) -> None:
+    for source in sources:
+        if not Path(source).is_file():
+            raise DataError(f"{source} does not exist or is no file")
+    if Path(out).is_file():
+        verify_output(out, sources, overwrite=overwrite)
+
+
+@contextlib.contextmanager
+def decompressed(comm: Comm, path: str, folder: Path) -> Iterator[str]:
+    """Yield the path of a file as it is, or decompressed into a folder; collective."""
+    opener = OPENERS.get(Path(path).suffix)
+    if opener is None:
+        yield path
+        return
+    temporary: str = mpi.on_root(comm, partial(_decompress, path, opener, folder))
+    try:
+        yield temporary
+    finally:
+        comm.barrier()
+        with contextlib.suppress(FileNotFoundError):
+            mpi.root_else(comm, Path(temporary).unlink, list)()
+
+
+def _decompress(path: str, opener: Callable[..., Any], folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
     with (
-        translate_os_errors(files[0], DataError),
-        table.shuffled(split.destinations(order), files[0].parent, reading) as read,
+        translate_os_errors(folder, DataError),
+        tempfile.NamedTemporaryFile(
+            prefix=".mpipgd-", suffix=Path(path).stem, dir=folder, delete=False
+        ) as plain,
     ):
-        write_files(files, table.header, split, read, writing)
-    return ImportResult(table.header, split.rows, files)
+        try:
+            with opener(path, "rb") as packed:
+                shutil.copyfileobj(packed, plain, 1 << 20)
+        except (OSError, EOFError, zlib.error) as error:
+            Path(plain.name).unlink()
+            raise DataError(f"{path} cannot be decompressed: {error}") from error
+    return plain.name
+
+
+def _import_arrays(
+    source: str,
+    out: str,
+    read: Callable[[], Table],
+    quiet: bool,
+    *,
+    test_size: float,
+    seed: int,
+    shards: int,
+    overwrite: bool,
+) -> Import:
+    if Path(out).is_file() and Path(source).is_file():
+        verify_output(out, [source], overwrite=overwrite)
+    files = output_files(out, shards, overwrite=overwrite)
+    table = read()
+    layout = ShardLayout(table.rows, test_size, shards, n_test=table.n_test)
+    order = draw_order(layout, table.n_test is not None, seed)
+    progress = Progress(table.rows, "writing", **_stream(quiet))
+    with translate_os_errors(files[0], DataError):
+        rows = table.shuffled(layout.destinations(order))
+        write_files(files, table.header, layout, rows, progress)
+    return Import(table.header, layout.rows, files, [])
+
+
+def _stream(quiet: bool) -> dict[str, Any]:
+    return {"stream": None} if quiet else {}
 
 
 def kind_of(source: str) -> str:
@@ -86,31 +215,24 @@ def kind_of(source: str) -> str:
         return "openml"
     if "-idx3-" in name or "idx3-ubyte" in name:
         return "idx"
-    suffixes = [s for s in Path(name).suffixes if s not in (".gz", ".bz2")]
+    suffixes = [s for s in Path(name).suffixes if s not in OPENERS]
     kind = SUFFIXES.get(suffixes[-1].lower()) if suffixes else None
     if kind is None:
         raise DataError(
             f"{source}: the name does not tell its kind; add --kind "
-            f"{'|'.join(READERS)}, or write openml:NAME"
+            f"{'|'.join(KINDS)}, or write openml:NAME"
         )
     return kind
 
 
-def _order(split: ShardLayout, fixed_test: bool, seed: int) -> IntArray:
-    """Return each row's number in train then test order; (n,) integers."""
-    n_train, n_test = split.rows["train"], split.rows["test"]
-    draw = np.random.default_rng(seed)
-    if not fixed_test:
-        return draw.permutation(n_train + n_test)
-    tail = np.arange(n_train, n_train + n_test)
-    return np.concatenate([draw.permutation(n_train), tail])
-
-
-def _verify_options(
-    reader: Callable[..., Any], kind: str, options: dict[str, Any]
-) -> None:
-    parameters = inspect.signature(reader).parameters
+def _verify_options(kind: str, options: dict[str, Any]) -> None:
+    """Raise UsageError for an option that a kind of sources does not take."""
+    if kind in TABLE_READERS:
+        known = {*inspect.signature(import_table).parameters} - {*CREATION_OPTIONS}
+        known |= {*CSV_OPTIONS} if kind == "csv" else set()
+    else:
+        known = {*inspect.signature(ARRAY_READERS[kind]).parameters}
     for name in options:
-        if name not in parameters:
+        if name not in known:
             flag = FLAGS.get(name, name).replace("_", "-")
             raise UsageError(f"--{flag} does not apply to {kind} input")

@@ -69,7 +69,7 @@ class SyntheticSpec:
             ),
             f"--classes is {self.classes}, expected at least 2, none for regression": (
                 (self.classes is None) == (self.name == "regression")
-                and (self.classes or 2) >= 2
+                and (self.classes is None or self.classes >= 2)
             ),
             f"--informative is {informative}, expected 1 … {self.features}": (
                 1 <= informative <= self.features

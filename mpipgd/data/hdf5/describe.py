@@ -46,6 +46,7 @@ def audit(
         for number, (split, lo, hi) in enumerate(_blocks(source)):
             if number % comm.size == comm.rank:
                 source.read(split, lo, hi)
+                source.read_weights(split, lo, hi)
     source.close()
 
 
@@ -64,7 +65,10 @@ def describe(
     """
     source = scan(data, x=x, y=y)
     header = source.header
-    features, target = ColumnStats(header.n_features), ColumnStats(1)
+    features, target = (
+        ColumnStats(header.n_features),
+        ColumnStats(header.y_shape(1)[-1]),
+    )
     counts = {split: np.zeros(header.n_classes, int) for split in SPLITS}
     bar = (progress or _no_progress)(sum(source.rows.values()), str(data))
     for split, lo, hi in _blocks(source):
@@ -76,7 +80,7 @@ def describe(
         if header.classes:
             counts[split] += np.bincount(y_block, minlength=header.n_classes)
         else:
-            target.add(y_block[:, None])
+            target.add(y_block.reshape(len(y_block), -1))
         bar.update(features.rows)
     source.close()
     lines = [
@@ -169,6 +173,7 @@ def _datasets(source: Source) -> list[str]:
         )
         for pair in shard.datasets.values()
         for item in pair
+        if item is not None
         for dataset in (item.values() if isinstance(item, h5py.Group) else [item])
     ]
     shard.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import mmap
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike
 
 from ..matrix import Csr, MappedRows, Matrix, Segment, stack, to_objective_format
 from ..standardize import Scaling, standardize
+from ..weighted import Targets, Weighting, join_weights
 from . import validate
 from .decoder_process import DecodeRequest, DecoderProcess, as_matrix
 
@@ -86,8 +87,9 @@ class ReadBuffer:
 class PrefetchReader:
     """Reads rows of a `Source` in the format of an objective, in a thread.
 
-    scaling: what dense rows are standardised by, or None. verified_splits: those of
-    which all rows of this rank are known to be finite.
+    scaling: what dense rows are standardised by, or None. weightings: how the row
+    weights of splits are normalised; those of others are as in the files.
+    verified_splits: those of which all rows of this rank are known to be finite.
     """
 
     def __init__(
@@ -96,24 +98,30 @@ class PrefetchReader:
         objective: RowFormat,
         *,
         scaling: Scaling | None = None,
+        weightings: Mapping[str, Weighting] | None = None,
         verified_splits: Iterable[str] = (),
     ) -> None:
         self.source, self.objective, self.scaling = source, objective, scaling
+        self.weightings = dict(weightings or {})
         self._verified_splits = frozenset(verified_splits)
         self._thread = ThreadPoolExecutor(1)
         self._decoder = DecoderProcess()
         self._buffers: list[ReadBuffer] = []
         self._mapped: dict[tuple[int, str], MappedDataset | None] = {}
 
-    def with_scaling(
-        self, scaling: Scaling, *, verified_splits: Iterable[str]
+    def prepared(
+        self,
+        scaling: Scaling | None,
+        weightings: Mapping[str, Weighting],
+        *,
+        verified_splits: Iterable[str],
     ) -> PrefetchReader:
-        """Return a reader that standardises, and shares all else with this one.
+        """Return a reader that standardises and weighs, and shares all else with this.
 
         Closing either closes both.
         """
         reader = copy.copy(self)
-        reader.scaling = scaling
+        reader.scaling, reader.weightings = scaling, dict(weightings)
         reader._verified_splits = frozenset(verified_splits)
         return reader
 
@@ -130,7 +138,7 @@ class PrefetchReader:
         buffer: ReadBuffer,
         *,
         mapped: bool = False,
-    ) -> Future[tuple[Matrix | MappedRows, Array]]:
+    ) -> Future[tuple[Matrix | MappedRows, Targets]]:
         """Return the future (X, y) of the rows in some ranges, in that order.
 
         X is valid until the next read into `buffer`. With `mapped` it is `MappedRows`
@@ -140,10 +148,30 @@ class PrefetchReader:
 
     def empty_mapped_rows(self) -> MappedRows | None:
         """Return `MappedRows` without a row; None if the objective takes none."""
-        if not self.objective.supports_mapped_rows:
+        if not (self.objective.supports_mapped_rows and self.source.contiguous):
             return None
         segment = Segment(np.frombuffer(b"", np.uint8), np.empty((0, 2), np.int64))
         return MappedRows([segment], self._kernel_scaling())
+
+    def no_targets(self, split: str) -> Targets:
+        """Return the targets of no rows of a split."""
+        y = np.empty(self.source.header.y_shape(0), self.source.header.y_dtype)
+        return self._weigh(split, y, self.source.read_weights(split, 0, 0))
+
+    def _weigh(self, split: str, y: Array, weights: FloatArray | None) -> Targets:
+        """Return y and weights, as in the files, as the objective takes them."""
+        if split in self.weightings:
+            dtype = self.objective.dtype
+            weights = self.weightings[split].apply(y, weights, dtype)
+        return join_weights(self.objective.targets(y), weights)
+
+    def _read_weights(
+        self, split: str, ranges: Sequence[RowRange]
+    ) -> FloatArray | None:
+        if split not in self.source.weighted:
+            return None
+        blocks = [self.source.read_weights(split, lo, hi) for lo, hi in ranges]
+        return np.concatenate([np.empty(0), *(b for b in blocks if b is not None)])
 
     def close(self) -> None:
         """End the thread and the helper process, and give the memory back."""
@@ -155,14 +183,19 @@ class PrefetchReader:
 
     def _read(
         self, split: str, ranges: Sequence[RowRange], buffer: ReadBuffer, mapped: bool
-    ) -> tuple[Matrix | MappedRows, Array]:
+    ) -> tuple[Matrix | MappedRows, Targets]:
         buffer.release()
+        X: Matrix | MappedRows
+        weights = self._read_weights(split, ranges)
         if self.source.header.sparse:
-            return self._read_sparse(split, ranges)
+            X, y = self._read_sparse(split, ranges)
+            return X, self._weigh(split, y, weights)
+        if not self.source.contiguous:
+            X, y = self._read_dense(split, ranges, buffer)
+            return X, self._weigh(split, y, weights)
         pieces = [
             piece for lo, hi in ranges for piece in self.source.overlaps(split, lo, hi)
         ]
-        X: Matrix | MappedRows
         if (
             mapped
             and self.objective.supports_mapped_rows
@@ -171,8 +204,9 @@ class PrefetchReader:
             X, targets = self._map_rows(split, pieces, buffer)
         else:
             X, targets = self._copy_rows(split, pieces, buffer)
-        no_rows = np.empty(0, self.source.header.y_dtype)
-        return X, self.objective.targets(np.concatenate([no_rows, *targets]))
+        header = self.source.header
+        no_rows = np.empty(header.y_shape(0), header.y_dtype)
+        return X, self._weigh(split, np.concatenate([no_rows, *targets]), weights)
 
     def _read_sparse(self, split: str, ranges: Sequence[RowRange]) -> tuple[Csr, Array]:
         blocks, targets = [], []
@@ -185,7 +219,23 @@ class PrefetchReader:
         X = to_objective_format(
             stack(blocks, header.n_features, header.dtype), self.objective
         )
-        return X, self.objective.targets(np.concatenate(targets))
+        return X, np.concatenate(targets)
+
+    def _read_dense(
+        self, split: str, ranges: Sequence[RowRange], buffer: ReadBuffer
+    ) -> tuple[FloatArray, Array]:
+        """Read the rows by the source, which picks them out of the files' rows."""
+        position, targets = 0, []
+        for lo, hi in ranges:
+            X = buffer.X[position : position + hi - lo]
+            finite = split not in self._verified_splits
+            targets.append(self.source.read(split, lo, hi, out=X, finite=finite)[1])
+            if self.scaling:
+                standardize(X, *self.scaling)
+            position += hi - lo
+        header = self.source.header
+        no_rows = np.empty(header.y_shape(0), header.y_dtype)
+        return buffer.X[:position], np.concatenate([no_rows, *targets])
 
     def _map_rows(
         self, split: str, pieces: Sequence[FileRange], buffer: ReadBuffer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,16 +31,22 @@ from .validate import DatasetNames
 if TYPE_CHECKING:
     from .mapped import MappedDataset
 
-NAMES = {split: DatasetNames(f"{split}/X", f"{split}/y") for split in SPLITS}
+NAMES = {
+    split: DatasetNames(f"{split}/X", f"{split}/y", f"{split}/weight")
+    for split in SPLITS
+}
 MAX_LISTED = 8  # datasets that an error message lists
 LABEL_ROWS = 1 << 20  # read at once to find the distinct labels
 
 
 class SplitDatasets(NamedTuple):
-    """X, a dataset (n, d) or the group of a sparse one, and y (n,) of a split."""
+    """X, a dataset (n, d) or the group of a sparse one, and y (n,) of a split.
+
+    y is None where a file is read without labels.
+    """
 
     X: validate.Features
-    y: h5py.Dataset
+    y: h5py.Dataset | None
 
 
 class MatrixKind(NamedTuple):
@@ -50,29 +57,38 @@ class MatrixKind(NamedTuple):
     sparse: bool
 
 
-def external_names(x: str, y: str) -> dict[str, DatasetNames]:
+def external_names(
+    x: str, y: str = "", weight: str | None = None
+) -> dict[str, DatasetNames]:
     """Return the names of both splits in a file that mpipgd did not make.
 
-    Its test split, if any, is in the group /test under the same last names.
+    y may be left out where a file is read without labels. Its test split, if any, is in
+    the group /test under the same last names.
     """
-    names = {"train": DatasetNames(x.strip("/"), y.strip("/"))}
+    paths = x.strip("/"), y.strip("/"), weight and weight.strip("/")
+    names = {"train": DatasetNames(*paths)}
     if not names["train"].X.startswith("test/"):
-        last = (name.rsplit("/", 1)[-1] for name in names["train"])
-        names["test"] = DatasetNames(*(f"test/{name}" for name in last))
+        last = [path and f"test/{path.rsplit('/', 1)[-1]}" for path in names["train"]]
+        names["test"] = DatasetNames._make(last)
     return names
 
 
 class Shard:
     """The datasets of one file; `names` says where X and y of each split are.
 
-    `datasets` holds those of the splits that the file has, `rows` their numbers of
-    rows, 0 for the others. Raises DataError for a file that cannot be trusted.
+    `datasets` holds those of the splits that the file has, `weights` the row weights of
+    splits that have them, `rows` the splits' numbers of rows, 0 for absent ones.
+    Without `labels` y and weights are neither needed nor read. Raises
+    DataError for a file that cannot be trusted.
     """
 
-    def __init__(self, path: Path, names: Mapping[str, DatasetNames]) -> None:
-        self.path, self.names = path, dict(names)
+    def __init__(
+        self, path: Path, names: Mapping[str, DatasetNames], *, labels: bool = True
+    ) -> None:
+        self.path, self.names, self._labelled = path, dict(names), labels
         self.file = validate.open_file(path)
         self.datasets: dict[str, SplitDatasets] = {}
+        self.weights: dict[str, h5py.Dataset] = {}
         self.rows = dict.fromkeys(SPLITS, 0)
         try:
             with validate.checked_structure(path):
@@ -82,6 +98,7 @@ class Shard:
                 for split, (X, y) in self.datasets.items():
                     n = validate.verify_lengths(X, y, names[split], path)
                     self.rows[split] = n
+                    self._open_weights(split)
         except BaseException:
             self.file.close()
             raise
@@ -108,18 +125,42 @@ class Shard:
 
     def _open_pair(self, names: DatasetNames) -> SplitDatasets | None:
         """Return the verified X and y of a split, or None where it is absent."""
-        X, y = (validate.open_hard_link(self.file, name, self.path) for name in names)
+        used = names[:2] if self._labelled else names[:1]
+        X, *rest = (
+            validate.open_hard_link(self.file, name, self.path) for name in used
+        )
+        y = rest[0] if rest else None
         if X is None and y is None:
             return None
-        if X is None or y is None:
+        if X is None or (y is None and self._labelled):
             absent = names.X if X is None else names.y
             raise DataError(f"{self.path} has no {absent}{self._list_datasets()}")
         if isinstance(X, h5py.Group):
             validate.verify_sparse(X, names.X, self.path)
         else:
             validate.verify_dataset(X, names.X, self.path, ndim=2, kinds="fiub")
-        validate.verify_dataset(y, names.y, self.path, ndim=1, kinds="fiub")
+        if y is not None:
+            several = isinstance(y, h5py.Dataset) and y.ndim == 2
+            validate.verify_dataset(
+                y, names.y, self.path, ndim=2 if several else 1, kinds="fiub"
+            )
         return SplitDatasets(X, y)
+
+    def _open_weights(self, split: str) -> None:
+        """Verify the row weights of a split, where it has them, and keep them."""
+        name = self.names[split].weight
+        if name is None or not self._labelled:
+            return
+        weights = validate.open_hard_link(self.file, name, self.path)
+        if weights is None:
+            return
+        validate.verify_dataset(weights, name, self.path, ndim=1, kinds="fiub")
+        if len(weights) != self.rows[split]:
+            raise DataError(
+                f"{self.path}: {self.names[split].X} has {self.rows[split]} rows but "
+                f"{name} has {len(weights)}"
+            )
+        self.weights[split] = weights
 
     def _list_datasets(self) -> str:
         """Return the end of a message: what the file holds instead."""
@@ -158,6 +199,7 @@ class Shard:
         if foreign:
             return self._derived(width, dtype, sparse)
         header = read_header(self.file, self.path, dtype=dtype, sparse=sparse)
+        self._verify_targets(header)
         if self.datasets and width != header.n_features:
             raise DataError(
                 f"{self.path}: X has {width} columns, n_features is {header.n_features}"
@@ -168,17 +210,36 @@ class Shard:
         """Return the header of a foreign file: whole-number labels are classes."""
         common: dict[str, Any]
         common = {"dtype": dtype, "sparse": sparse, "source": self.path.name}
-        if any(y.dtype.kind == "f" for _, y in self.datasets.values()):
-            return Header("regression", width, **common)
+        common["weight"] = self.names["train"].weight
+        if any(y is None or y.dtype.kind == "f" for _, y in self.datasets.values()):
+            header = Header("regression", width, **common)
+            y = next(iter(self.datasets.values())).y
+            if y is not None and y.ndim == 2:
+                names = tuple(f"y{k}" for k in range(y.shape[1]))
+                header = replace(header, targets=names)
+            self._verify_targets(header)
+            return header
+        self._verify_targets(Header("multiclass", width, classes=(0, 1)))
         labels = sorted(set[int]().union(*map(self._labels, self.datasets)))
         task = "binary" if len(labels) == 2 else "multiclass"
         header = Header(task, width, classes=tuple(labels), **common)
         verify_header(header, self.path)
         return header
 
+    def _verify_targets(self, header: Header) -> None:
+        """Raise DataError unless y has the columns that the header names."""
+        for split, (_, y) in self.datasets.items():
+            expected = header.y_shape(self.rows[split])
+            if y is not None and y.shape != expected:
+                raise DataError(
+                    f"{self.path}: {self.names[split].y} has shape {y.shape}, expected "
+                    f"{expected}"
+                )
+
     def _labels(self, split: str) -> set[int]:
         """Return the distinct labels of a split."""
         y, name, labels = self.datasets[split].y, self.names[split].y, set[int]()
+        assert y is not None
         for lo in range(0, len(y), LABEL_ROWS):
             hi = min(len(y), lo + LABEL_ROWS)
             with self._explain_failure(name, y, lo, hi):
@@ -228,9 +289,36 @@ class Shard:
     ) -> Array:
         """Return rows a … b-1 of y; of `classes`, where given, the class numbers."""
         dataset, name = self.datasets[split].y, self.names[split].y
+        assert dataset is not None  # it was opened with labels
         with self._explain_failure(name, dataset, a, b):
             y = dataset[a:b]
         return y if classes is None else np.searchsorted(classes, y)
+
+    def read_weights(self, split: str, a: int, b: int) -> FloatArray | None:
+        """Return row weights (b-a,) float64, verified; None where there are none."""
+        if split not in self.weights:
+            return None
+        dataset, name = self.weights[split], str(self.names[split].weight)
+        with self._explain_failure(name, dataset, a, b):
+            weights: FloatArray = dataset[a:b].astype(np.float64)
+        validate.verify_weights(weights, a, f"{self.path}: {name}")
+        return weights
+
+    def read_ids(self, split: str, a: int, b: int) -> Array:
+        """Return rows a … b-1 of the split's `id`, texts or whole numbers.
+
+        Raises DataError where there are none.
+        """
+        name = f"{split}/id"
+        dataset = validate.open_hard_link(self.file, name, self.path)
+        if dataset is None:
+            raise DataError(
+                f"{self.path} has no {name}: ids are stored by mpipgd data import --id"
+            )
+        validate.verify_ids(dataset, name, self.path, self.rows[split])
+        is_text = h5py.check_string_dtype(dataset.dtype) is not None
+        with self._explain_failure(name, dataset, a, b):
+            return dataset.asstr()[a:b] if is_text else dataset[a:b]
 
     @contextlib.contextmanager
     def _explain_failure(

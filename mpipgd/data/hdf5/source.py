@@ -42,37 +42,62 @@ def open_data(
     *,
     x: str | None = None,
     y: str | None = None,
+    weight: str | None = None,
     share: float = 1.0,
+    labels: bool = True,
 ) -> "Source":
     """Return the `Source` of DATA on all ranks; collective, only rank 0 scans.
 
-    `share`: the fraction of the training rows to use, from the first on.
+    `share`: the fraction of the training rows to use, from the first on. `labels`: see
+    `scan`.
     """
-    source: Source = mpi.on_root(comm, partial(scan, data, x=x, y=y))
+    read = partial(scan, data, x=x, y=y, weight=weight, labels=labels)
+    source: Source = mpi.on_root(comm, read)
     source.rows["train"] = math.ceil(share * source.rows["train"])
     return source
 
 
-def scan(data: str | Path, *, x: str | None = None, y: str | None = None) -> "Source":
+def scan(
+    data: str | Path,
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    weight: str | None = None,
+    labels: bool = True,
+) -> "Source":
     """Return the `Source` of DATA: a file, a glob, or a folder of *.h5 files.
 
-    x and y name the datasets in files that mpipgd did not make. Headers are verified,
-    rows are not read (but for integer labels y of such files). Raises DataError.
+    x, y and weight name the datasets in files that mpipgd did not make. Headers are
+    verified, rows are not read (but for integer labels y of such files). Without
+    `labels` y and weights are not needed: `Source.read` then returns zeros for y, and
+    the task and classes of such files are not to be relied on. Raises DataError.
     """
-    if (x is None) != (y is None):
+    if (x is None) != (y is None) and (labels or x is None):
         raise UsageError("--x PATH and --y PATH go together: one of them is missing")
-    foreign = x is not None and y is not None
-    names = external_names(x, y) if x is not None and y is not None else NAMES
+    foreign = x is not None
+    if weight is not None and not foreign:
+        raise UsageError("--weight PATH takes --x PATH and --y PATH")
+    names = NAMES if x is None else external_names(x, y or "", weight)
     files = resolve(data)
-    inspected = [_inspect(path, names, foreign) for path in files]
-    headers, rows = [h for h, _ in inspected], [counts for _, counts in inspected]
+    inspected = [_inspect(path, names, foreign, labels) for path in files]
+    headers, rows = [h for h, _, _ in inspected], [counts for _, counts, _ in inspected]
+    weighted = [splits for _, _, splits in inspected]
+    _verify_same_weights(files, rows, weighted)
     if foreign:
         headers = _with_all_classes(headers)
     for path, header in zip(files, headers, strict=True):
         verify_agreement(headers[0], header, paths=(files[0], path))
     if not any(count for counts in rows for count in counts.values()):
         raise DataError(f"{data} holds no rows")
-    return Source(headers[0], files, rows, names, foreign)
+    return Source(
+        headers[0],
+        files,
+        rows,
+        names,
+        foreign,
+        frozenset().union(*weighted),
+        labels=labels,
+    )
 
 
 def resolve(data: str | Path) -> list[Path]:
@@ -90,15 +115,46 @@ def resolve(data: str | Path) -> list[Path]:
 
 
 def _inspect(
-    path: Path, names: Mapping[str, validate.DatasetNames], foreign: bool
-) -> tuple[Header, dict[str, int]]:
-    """Return the header of a file, and the rows of its splits."""
-    shard = Shard(path, names)
+    path: Path,
+    names: Mapping[str, validate.DatasetNames],
+    foreign: bool,
+    labels: bool,
+) -> tuple[Header, dict[str, int], frozenset[str]]:
+    """Return header, rows of the splits, and splits with row weights, of a file."""
+    shard = Shard(path, names, labels=labels)
     try:
         with validate.checked_structure(path):
-            return shard.header(foreign=foreign), shard.rows
+            header = shard.header(foreign=foreign)
+            weighted = labels and header.weight is not None
+            expected = [*shard.datasets] if weighted else []
+            for split in ["train"] if foreign and expected else expected:
+                if split not in shard.weights:
+                    raise DataError(
+                        f"{path} has no {names[split].weight}, the row weights "
+                        f"{header.weight!r}"
+                    )
+            return header, shard.rows, frozenset(shard.weights)
     finally:
         shard.close()
+
+
+def _verify_same_weights(
+    files: Sequence[Path],
+    rows: Sequence[Mapping[str, int]],
+    weighted: Sequence[frozenset[str]],
+) -> None:
+    """Raise DataError where a split has weights in some files only."""
+    for split in SPLITS:
+        having = [
+            (split in splits, file)
+            for file, counts, splits in zip(files, rows, weighted, strict=True)
+            if counts[split]
+        ]
+        first = having[0] if having else None
+        for has, file in having:
+            if first and has != first[0]:
+                a, b = (first[1], file) if first[0] else (file, first[1])
+                raise DataError(f"{a} has row weights of {split}, {b} has none")
 
 
 def _with_all_classes(headers: Sequence[Header]) -> list[Header]:
@@ -116,8 +172,12 @@ def _with_all_classes(headers: Sequence[Header]) -> list[Header]:
 class Source:
     """The rows of all files under one numbering: 0 … rows["train"]-1, and "test".
 
-    One file is open at a time. Not for several threads at once.
+    One file is open at a time. Not for several threads at once. `weighted` are the
+    splits whose rows have weights. `contiguous`: a range of rows is one of the rows of
+    the files, which `overlaps` gives.
     """
+
+    contiguous = True
 
     def __init__(
         self,
@@ -126,9 +186,13 @@ class Source:
         rows: Sequence[Mapping[str, int]],
         names: Mapping[str, validate.DatasetNames] = NAMES,
         foreign: bool = False,
+        weighted: frozenset[str] = frozenset(),
+        *,
+        labels: bool = True,
     ) -> None:
+        self._labelled = labels
         self.header, self.files, self._rows = header, list(files), rows
-        self.names, self._foreign = names, foreign
+        self.names, self._foreign, self.weighted = names, foreign, weighted
         self._bounds: dict[str, IntArray] = {
             split: np.cumsum([0, *(counts[split] for counts in rows)])
             for split in SPLITS
@@ -154,7 +218,7 @@ class Source:
         width, dtype = self.header.n_features, self.header.dtype
         if out is None and not self.header.sparse:
             out = np.empty((hi - lo, width), dtype)
-        y = np.empty(hi - lo, self.header.y_dtype)
+        y = np.zeros(self.header.y_shape(hi - lo), self.header.y_dtype)
         blocks = []
         for file, a, b, position in self.overlaps(split, lo, hi):
             shard, rows = self.open(file), slice(position, position + b - a)
@@ -165,7 +229,8 @@ class Source:
                 assert out is not None
                 shard.read_dense(split, a, b, out[rows])
                 values = out[rows, :width]
-            y[rows] = self.targets(shard, split, a, b)
+            if self._labelled:
+                y[rows] = self.targets(shard, split, a, b)
             if finite:
                 for name, array in zip(self.names[split], (values, y[rows])):
                     validate.verify_finite(array, a, f"{shard.path}: {name}")
@@ -173,6 +238,40 @@ class Source:
             return stack(blocks, width, dtype), y
         assert out is not None
         return out[:, :width], y
+
+    def read_weights(self, split: str, lo: int, hi: int) -> FloatArray | None:
+        """Return the weights (hi-lo,) float64 of rows of a split; None: all are 1.
+
+        Raises DataError for damage, and for a weight that is no finite number from 0.
+        """
+        if split not in self.weighted:
+            return None
+        weights = np.empty(hi - lo)
+        for file, a, b, position in self.overlaps(split, lo, hi):
+            weights[position : position + b - a] = self.open(file).read_weights(
+                split, a, b
+            )
+        return weights
+
+    def read_targets(self, split: str, lo: int, hi: int) -> Array:
+        """Return y of the rows lo … hi-1 of a split, as `read` does; DataError."""
+        y = np.empty(self.header.y_shape(hi - lo), self.header.y_dtype)
+        for file, a, b, position in self.overlaps(split, lo, hi):
+            shard, rows = self.open(file), slice(position, position + b - a)
+            y[rows] = self.targets(shard, split, a, b)
+            validate.verify_finite(y[rows], a, f"{shard.path}: {self.names[split].y}")
+        return y
+
+    def read_ids(self, split: str, lo: int, hi: int) -> Array:
+        """Return the ids (hi-lo,) of rows: texts, or whole numbers.
+
+        Raises DataError where a file has none.
+        """
+        parts = [
+            self.open(file).read_ids(split, a, b)
+            for file, a, b, _ in self.overlaps(split, lo, hi)
+        ]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=object)
 
     def class_counts(self, split: str, ranges: Iterable[RowRange]) -> IntArray:
         """Return (C,) how many rows are of each class in some ranges of a split."""
@@ -227,7 +326,7 @@ class Source:
         """Return the `file`-th file, opened and verified; the last one stays open."""
         if self._shard is None or self._shard.path != self.files[file]:
             self.close()
-            shard = Shard(self.files[file], self.names)
+            shard = Shard(self.files[file], self.names, labels=self._labelled)
             width = shard.width(default=self.header.n_features)
             if shard.rows != self._rows[file] or width != self.header.n_features:
                 shard.close()

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 import h5py
 import numpy as np
 
-from ...array_types import Array, IntArray
+from ...array_types import Array, FloatArray, IntArray
 from ...errors import DataError
 
 Features: TypeAlias = h5py.Dataset | h5py.Group
@@ -20,10 +20,11 @@ Features: TypeAlias = h5py.Dataset | h5py.Group
 
 
 class DatasetNames(NamedTuple):
-    """The paths of X and y of a split in a file."""
+    """The paths of X, y and, where rows can have them, weights of a split in a file."""
 
     X: str
     y: str
+    weight: str | None = None
 
 
 FILTERS = {
@@ -110,6 +111,19 @@ def verify_dataset(
     _verify_size(dataset, where)
 
 
+def verify_ids(
+    dataset: h5py.Group | h5py.Dataset, name: str, path: Path, rows: int
+) -> None:
+    """Verify that a dataset holds a text or a whole number for each of the rows."""
+    is_dataset = isinstance(dataset, h5py.Dataset)
+    if not is_dataset or not h5py.check_string_dtype(dataset.dtype):
+        verify_dataset(dataset, name, path, ndim=1, kinds="iu")
+    elif dataset.external or dataset.is_virtual:
+        raise DataError(f"{path}: {name} keeps its values in another file")
+    if dataset.shape != (rows,):
+        raise DataError(f"{path}: {name} has shape {dataset.shape}, expected ({rows},)")
+
+
 def filters(dataset: h5py.Dataset) -> list[str]:
     """Return the names of a dataset's filters; "unknown 305" for others."""
     plist = dataset.id.get_create_plist()
@@ -143,11 +157,11 @@ def corruption_error(path: Path, name: str, lo: int, hi: int) -> DataError:
 
 
 def verify_lengths(
-    X: Features, y: h5py.Dataset, names: DatasetNames, path: Path
+    X: Features, y: h5py.Dataset | None, names: DatasetNames, path: Path
 ) -> int:
-    """Return the number of rows; DataError where X and y differ in it."""
+    """Return the number of rows; DataError where X and y, if any, differ in it."""
     rows = X.shape[0] if isinstance(X, h5py.Dataset) else int(X.attrs["shape"][0])
-    if rows != y.shape[0]:
+    if y is not None and rows != y.shape[0]:
         raise DataError(
             f"{path}: {names.X} has {rows} rows but {names.y} has {y.shape[0]}"
         )
@@ -204,6 +218,17 @@ def verify_finite(values: Array, first_row: int, where: str) -> None:
                 f"{first_row + lo + bad[0]}{column} "
                 f"({total} such in {len(values)} rows); expected finite numbers"
             )
+
+
+def verify_weights(weights: FloatArray, first_row: int, where: str) -> None:
+    """Raise DataError unless all row weights are finite numbers from 0."""
+    verify_finite(weights, first_row, where)
+    if (weights < 0).any():
+        row = int(np.argmax(weights < 0))
+        raise DataError(
+            f"{where} holds {weights[row]} at row {first_row + row}, expected weights "
+            "from 0"
+        )
 
 
 def verify_classes(y: IntArray, n_classes: int, first_row: int, where: str) -> None:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ...array_types import Array
+from ...array_types import Array, FloatArray
 from ...atomic_file import DeferredErrorFile, atomic_hdf5, atomic_replace
 from ...errors import DataError
 from ..matrix import Csr, Matrix
@@ -19,11 +19,12 @@ CHUNK_BYTES = 512 << 10
 
 @contextlib.contextmanager
 def create(
-    path: Path, header: Header, *, rows: Mapping[str, int]
+    path: Path, header: Header, *, rows: Mapping[str, int], labels: bool = True
 ) -> Iterator["Writer"]:
     """Yield a `Writer` for a new file; the file appears under `path` when complete.
 
-    rows: {"train": n, "test": m}; a split without rows is left out. Raises DataError
+    rows: {"train": n, "test": m}; a split without rows is left out. Without `labels`
+    the file has no y. Raises DataError
     when the disk is full or the folder cannot be written to.
     """
     with (
@@ -31,7 +32,7 @@ def create(
         atomic_hdf5(temporary) as (file, sink),
     ):
         header.write(file)
-        writer = Writer(file, header, rows, sink)
+        writer = Writer(file, header, rows, sink, labels=labels)
         yield writer
         writer.close()
 
@@ -45,20 +46,40 @@ class Writer:
         header: Header,
         rows: Mapping[str, int],
         sink: DeferredErrorFile,
+        *,
+        labels: bool = True,
     ) -> None:
-        self._sink = sink
+        self._sink, self._labelled = sink, labels
         self._missing = {split: count for split, count in rows.items() if count}
         self._file = file
         for split, count in self._missing.items():
             group = file.create_group(split)
-            _create_dataset(group, "y", (count,), header.y_dtype)
+            if labels:
+                _create_dataset(group, "y", header.y_shape(count), header.y_dtype)
             create_X = _create_csr if header.sparse else _create_dense
             create_X(group, (count, header.n_features), header.dtype)
+            if header.weight is not None:
+                _create_dataset(group, "weight", (count,), np.float64)
 
-    def write(self, split: str, first: int, X: Matrix, y: Array) -> None:
-        """Write rows first … first+len(y)-1 of a split; OSError if that fails."""
+    def write(
+        self,
+        split: str,
+        first: int,
+        X: Matrix,
+        y: Array,
+        weights: FloatArray | None = None,
+    ) -> None:
+        """Write rows first … first+len(y)-1 of a split; OSError if that fails.
+
+        weights: (len(y),) float64, given where the header names them.
+        """
         group = self._file[split]
-        group["y"][first : first + len(y)] = y
+        if self._labelled:
+            group["y"][first : first + len(y)] = y
+        if (weights is None) == ("weight" in group):
+            raise ValueError("rows have weights where the header names them, only")
+        if weights is not None:
+            group["weight"][first : first + len(y)] = weights
         if isinstance(X, Csr):
             _append(group["X"], first, X)
         else:

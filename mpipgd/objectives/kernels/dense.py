@@ -57,6 +57,14 @@ def loss_derivative(loss: LossParams, p: float, y: float) -> float:
 
 
 @compiled
+def weigh(value: float, row_weights: FloatArray | None, i: int) -> float:
+    """Return the loss or slope of row i times its weight; None: weights of 1."""
+    if row_weights is None:
+        return value
+    return row_weights[i] * value
+
+
+@compiled
 def soft_threshold(v: float, threshold: float) -> float:
     """Return sign(v) max(0, |v| - threshold), or NaN for NaN."""
     if v > threshold:
@@ -111,11 +119,15 @@ def gradient(
     w: FloatArray,
     X: FloatArray,
     y: FloatArray,
+    row_weights: FloatArray | None,
     rows: IntArray | None,
     out: FloatArray,
     loss: LossParams,
 ) -> float:
-    """Write Σ l'(p) x over the rows (None: all) into `out`; return the loss sum."""
+    """Write Σ u l'(p) x over the rows (None: all) into `out`; return the loss sum.
+
+    `row_weights` are u (n,), or None for 1: numba then compiles their product away.
+    """
     total = 0.0
     out[:] = 0
     n = X.shape[0] if rows is None else rows.size
@@ -126,8 +138,8 @@ def gradient(
             prefetch_ahead(X, i)
         else:
             prefetch_row(X, y, rows[min(k + PREFETCH_ROWS, n - 1)])
-        total += loss_value(loss, p, y[i])
-        axpy(out, loss_derivative(loss, p, y[i]), X, i)
+        total += weigh(loss_value(loss, p, y[i]), row_weights, i)
+        axpy(out, weigh(loss_derivative(loss, p, y[i]), row_weights, i), X, i)
     return total
 
 
@@ -137,6 +149,7 @@ def mapped_gradient(
     data: ByteArray,
     spans: IntArray,
     y: FloatArray,
+    row_weights: FloatArray | None,
     scaling: tuple[FloatArray, FloatArray],
     out: FloatArray,
     loss: LossParams,
@@ -159,8 +172,8 @@ def mapped_gradient(
         for i in range(n_rows):
             p = dot(u, X, i, mean) + intercept
             prefetch_ahead(X, i)
-            total += loss_value(loss, p, y[k])
-            r = loss_derivative(loss, p, y[k])
+            total += weigh(loss_value(loss, p, y[k]), row_weights, k)
+            r = weigh(loss_derivative(loss, p, y[k]), row_weights, k)
             axpy(g, r, X, i, mean)
             intercept_grad += r
             k += 1
@@ -174,6 +187,7 @@ def sgd_steps(
     w: FloatArray,
     X: FloatArray,
     y: FloatArray,
+    row_weights: FloatArray | None,
     steps: SgdSteps,
     penalty: PenaltyWeights,
     loss: LossParams,
@@ -193,6 +207,7 @@ def sgd_steps(
             i = order[lo]
             prefetch_row(X, y, order[min(lo + PREFETCH_ROWS, order.size - 1)])
             r = loss_derivative(loss, dot(w, X, i), y[i])
+            r = weigh(r, row_weights, i)
             if l2 is None and l1 is None:
                 axpy_step(w, -rates[s] * r, X, i, u, k)
             else:
@@ -202,6 +217,7 @@ def sgd_steps(
         for position in range(lo, hi):
             i = order[position]
             prefetch_row(X, y, order[min(position + PREFETCH_ROWS, order.size - 1)])
-            axpy(g, loss_derivative(loss, dot(w, X, i), y[i]), X, i)
+            r = loss_derivative(loss, dot(w, X, i), y[i])
+            axpy(g, weigh(r, row_weights, i), X, i)
         scale = 1.0 / max(1, hi - lo)
         proximal_step(w, g, scale, rates[s], l2, l1, u, k)

@@ -28,6 +28,7 @@ def sync_sgd_steps(
     w: FloatArray,
     X: FloatArray,
     y: FloatArray,
+    row_weights: FloatArray | None,
     steps: SyncSgdSteps,
     l2: FloatArray | None,
     loss: LossParams,
@@ -37,9 +38,9 @@ def sync_sgd_steps(
     """Take steps w <- w - rate (Σ_ranks g / n + l2 w), in place.
 
     `l2` is None or one strength per weight; `n_outputs` is None or the number of
-    classes of softmax; `round_args` is that of the first sum. Returns the number of
-    steps taken until a mean gradient was not finite, and the nanoseconds spent in the
-    sums over ranks.
+    classes of softmax; `row_weights` (n,) multiply the rows' losses, None is 1;
+    `round_args` is that of the first sum. Returns the number of steps taken until a
+    mean gradient was not finite, and the nanoseconds spent in the sums over ranks.
     """
     order, offsets, rates, batch_sizes = steps
     slots, flags, rank, first_slot, spin_limit, round, pairs, out = round_args
@@ -47,10 +48,10 @@ def sync_sgd_steps(
     for s in range(rates.size):
         rows = order[offsets[s] : offsets[s + 1]]
         if n_outputs is None:
-            dense.gradient(w, X, y, rows, g[0], loss)
+            dense.gradient(w, X, y, row_weights, rows, g[0], loss)
         else:
             W, G = w.reshape(-1, n_outputs), g.reshape(-1, n_outputs)
-            matmul.outputs_gradient(W, X, y, rows, G, loss)
+            matmul.outputs_gradient(W, X, y, row_weights, rows, G, loss)
         start: int = clock_ns()
         tree_sum(g, slots, flags, rank, first_slot, spin_limit, round + s, pairs, out)
         exchange_ns += clock_ns() - start

@@ -48,21 +48,30 @@ def exchange_next_slice(w: FloatArray, exchange: HogwildExchange) -> None:
     exchange.next_slice[0] = (k + 1) % n
 
 
-def _sgd_steps(w, X, y, steps, penalty, loss, n_outputs):
+def _sgd_steps(w, X, y, row_weights, steps, penalty, loss, n_outputs):
     """Take SGD steps with the kernel for these types of rows and outputs."""
 
 
 @overload(_sgd_steps)
-def _choose_sgd_steps(w, X, y, steps, penalty, loss, n_outputs):
+def _choose_sgd_steps(w, X, y, row_weights, steps, penalty, loss, n_outputs):
     rows = sparse if isinstance(X, types.BaseTuple) else None
     if isinstance(n_outputs, types.Integer):
         softmax_sgd_steps = (rows or matmul).softmax_sgd_steps
-        return lambda w, X, y, steps, penalty, loss, n_outputs: softmax_sgd_steps(
-            w.reshape(-1, n_outputs), X, y, steps, penalty, loss, (None, 0)
+        return lambda w, X, y, row_weights, steps, penalty, loss, n_outputs: (
+            softmax_sgd_steps(
+                w.reshape(-1, n_outputs),
+                X,
+                y,
+                row_weights,
+                steps,
+                penalty,
+                loss,
+                (None, 0),
+            )
         )
     one_output_steps = (rows or dense).sgd_steps
-    return lambda w, X, y, steps, penalty, loss, n_outputs: one_output_steps(
-        w, X, y, steps, penalty, loss, (None, 0)
+    return lambda w, X, y, row_weights, steps, penalty, loss, n_outputs: (
+        one_output_steps(w, X, y, row_weights, steps, penalty, loss, (None, 0))
     )
 
 
@@ -71,6 +80,7 @@ def hogwild_sgd_steps(
     w: FloatArray,
     X: FloatArray | CsrArrays,
     y: FloatArray,
+    row_weights: FloatArray | None,
     steps: SgdSteps,
     penalty: PenaltyWeights,
     loss: LossParams,
@@ -86,5 +96,5 @@ def hogwild_sgd_steps(
     for s in range(0, rates.size, chunk):
         t = min(s + chunk, rates.size)
         chunk_steps = order, offsets[s : t + 1], rates[s:t]
-        _sgd_steps(w, X, y, chunk_steps, penalty, loss, n_outputs)
+        _sgd_steps(w, X, y, row_weights, chunk_steps, penalty, loss, n_outputs)
         exchange_next_slice(w, exchange)

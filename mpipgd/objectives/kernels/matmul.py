@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from ...jit import compiled
 from ..losses import LOSS_IDS
-from .dense import loss_derivative, loss_value, proximal_step
+from .dense import loss_derivative, loss_value, proximal_step, weigh
 from .prefetch import prefetch
 from .simd import INT64, VectorLoopEmitter
 
@@ -179,10 +179,23 @@ def slopes_in_place(z: FloatArray, y: float, loss: LossParams) -> float:
 
 
 @compiled
+def weighted_slopes_in_place(
+    z: FloatArray, y: Array, row_weights: FloatArray | None, i: int, loss: LossParams
+) -> float:
+    """`slopes_in_place` for row i, slopes and losses times the row's weight."""
+    value = slopes_in_place(z, y[i], loss)
+    if row_weights is not None:
+        for k in range(z.size):
+            z[k] *= row_weights[i]
+    return weigh(value, row_weights, i)
+
+
+@compiled
 def outputs_gradient(
     W: FloatArray,
     X: FloatArray,
     y: Array,
+    row_weights: FloatArray | None,
     rows: IntArray | None,
     G: FloatArray,
     loss: LossParams,
@@ -207,8 +220,8 @@ def outputs_gradient(
                     block[i, j] = X[rows[lo + i], j]
         matmul_narrow(block, m, W, P)
         for i in range(m):
-            target = y[lo + i] if rows is None else y[rows[lo + i]]
-            total += slopes_in_place(P[i], target, loss)
+            row = lo + i if rows is None else rows[lo + i]
+            total += weighted_slopes_in_place(P[i], y, row_weights, row, loss)
         add_transposed(block, m, P, G)
     return total
 
@@ -218,6 +231,7 @@ def softmax_sgd_steps(
     W: FloatArray,
     X: FloatArray,
     y: IntArray,
+    row_weights: FloatArray | None,
     steps: SgdSteps,
     penalty: PenaltyWeights,
     loss: LossParams,
@@ -230,6 +244,6 @@ def softmax_sgd_steps(
     w, g = W.reshape(-1), G.reshape(-1)
     for s in range(rates.size):
         lo, hi = offsets[s], offsets[s + 1]
-        outputs_gradient(W, X, y, order[lo:hi], G, loss)
+        outputs_gradient(W, X, y, row_weights, order[lo:hi], G, loss)
         scale, k = 1.0 / max(1, hi - lo), max(0, n_updates + s)
         proximal_step(w, g, scale, rates[s], l2, l1, u, k)

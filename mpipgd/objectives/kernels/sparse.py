@@ -17,9 +17,9 @@ import numpy as np
 
 from ...jit import compiled, compiled_without_refcounts, inlined
 from . import lazy_penalty
-from .dense import loss_derivative, loss_value
+from .dense import loss_derivative, loss_value, weigh
 from .lazy_penalty import LazyPenalty
-from .matmul import slopes_in_place, softmax_slope_in_place
+from .matmul import weighted_slopes_in_place
 from .prefetch import PREFETCH_ROWS, prefetch
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def gradient(
     w: FloatArray,
     X: CsrArrays,
     y: FloatArray,
+    row_weights: FloatArray | None,
     rows: IntArray | None,
     out: FloatArray,
     loss: LossParams,
@@ -99,8 +100,8 @@ def gradient(
             prefetch_rows(X, y, rows, k)
         x, _ = split_row(X, i, 0)
         p = dot(w, x)
-        total += loss_value(loss, p, y[i])
-        axpy(out, loss_derivative(loss, p, y[i]), x)
+        total += weigh(loss_value(loss, p, y[i]), row_weights, i)
+        axpy(out, weigh(loss_derivative(loss, p, y[i]), row_weights, i), x)
     return total
 
 
@@ -109,6 +110,7 @@ def sgd_steps(
     w: FloatArray,
     X: CsrArrays,
     y: FloatArray,
+    row_weights: FloatArray | None,
     steps: SgdSteps,
     penalty: PenaltyWeights,
     loss: LossParams,
@@ -122,7 +124,7 @@ def sgd_steps(
     slopes = np.empty(largest_batch(offsets))
     lazy = lazy_penalty.init_state(w.reshape(-1, 1), penalty)
     U = as_column(u)
-    _sgd_steps(w, X, y, steps, lazy, loss, slopes, U, n_updates)
+    _sgd_steps(w, X, y, row_weights, steps, lazy, loss, slopes, U, n_updates)
 
 
 @compiled
@@ -168,6 +170,7 @@ def _sgd_steps(
     v: FloatArray,
     X: CsrArrays,
     y: FloatArray,
+    row_weights: FloatArray | None,
     steps: SgdSteps,
     lazy: LazyPenalty,
     loss: LossParams,
@@ -193,7 +196,8 @@ def _sgd_steps(
                 )
             p = scale * _dot_entries(v, values[lo:mid], columns[lo:mid])
             p += _dot_entries(v, values[mid:hi], columns[mid:hi])
-            slopes[k] = loss_derivative(loss, p, y[batch[k]])
+            i = batch[k]
+            slopes[k] = weigh(loss_derivative(loss, p, y[i]), row_weights, i)
         now, next_scale, next_l1 = lazy_penalty.next_scale(
             lazy, scale, cumulative_l1, rates[s]
         )
@@ -242,6 +246,7 @@ def outputs_gradient(
     W: FloatArray,
     X: CsrArrays,
     y: FloatArray,
+    row_weights: FloatArray | None,
     rows: IntArray | None,
     G: FloatArray,
     loss: LossParams,
@@ -259,7 +264,7 @@ def outputs_gradient(
         x, _ = split_row(X, i, 0)
         z[:] = 0
         add_outputs(W, x, z)
-        total += slopes_in_place(z, y[i], loss)
+        total += weighted_slopes_in_place(z, y, row_weights, i, loss)
         add_outer(G, 1.0, x, z)
     return total
 
@@ -269,6 +274,7 @@ def softmax_sgd_steps(
     W: FloatArray,
     X: CsrArrays,
     y: IntArray,
+    row_weights: FloatArray | None,
     steps: SgdSteps,
     penalty: PenaltyWeights,
     loss: LossParams,
@@ -276,11 +282,12 @@ def softmax_sgd_steps(
 ) -> None:
     """Take plain SGD steps of softmax regression, without a mean; `W` is (width, C).
 
-    `loss` and `mean` are not read: the parameters are those of `matmul`'s kernel.
+    `mean` is not read: the parameters are those of `matmul`'s kernel.
     """
     _, offsets, _ = steps
     residuals = np.empty((largest_batch(offsets), W.shape[1]), W.dtype)
-    _softmax_sgd_steps(W, X, y, steps, lazy_penalty.init_state(W, penalty), residuals)
+    lazy = lazy_penalty.init_state(W, penalty)
+    _softmax_sgd_steps(W, X, y, row_weights, steps, lazy, loss, residuals)
 
 
 @compiled
@@ -288,8 +295,10 @@ def _softmax_sgd_steps(
     W: FloatArray,
     X: CsrArrays,
     y: IntArray,
+    row_weights: FloatArray | None,
     steps: SgdSteps,
     lazy: LazyPenalty,
+    loss: LossParams,
     residuals: FloatArray,
 ) -> None:
     order, offsets, rates = steps
@@ -304,7 +313,7 @@ def _softmax_sgd_steps(
             add_outputs(W, x, z)
             z *= z.dtype.type(scale)
             add_outputs(W, rest, z)
-            softmax_slope_in_place(z, y[batch[k]])
+            weighted_slopes_in_place(z, y, row_weights, batch[k], loss)
         now, next_scale, next_l1 = lazy_penalty.next_scale(
             lazy, scale, cumulative_l1, rates[s]
         )

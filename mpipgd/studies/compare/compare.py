@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,13 @@ from ...comm import mpi
 from ...config.options import TrainConfig
 from ...data.create.bundled import path_of
 from ...errors import DivergenceError, MpipgdError, UsageError
-from ...reporting.run_folder import create_folder, file_name
+from ...reporting.run_folder import (
+    Creation,
+    create_folder,
+    file_name,
+    record_creation,
+    removed_if_refused,
+)
 from ...training import run
 from . import page, ranking
 from .optimum import solve_reference
@@ -26,7 +33,8 @@ def compare(
     *,
     out: str | None = None,
     repeat: int = 1,
-    gap: float = 0.1,
+    gap: float | None = None,
+    grid_axes: int = 0,
     comm: Comm,
     say: Callable[..., None],
     command: str = "",
@@ -39,9 +47,12 @@ def compare(
     ranked rows. A setting that diverges is a row that says so.
     """
     first = next(iter(settings.values()))
-    folder = mpi.on_root(comm, _new_folder, out, first.data)
-    data = mpi.on_root(comm, path_of, first.data, folder)
-    best = solve_reference(dataclasses.replace(first, data=data), comm=comm)
+    creation = mpi.on_root(comm, _new_folder, out, first.data)
+    folder = creation.folder
+    on_root = mpi.root_else(comm, creation, None)
+    with removed_if_refused(on_root, begun="runs/*"):
+        data = mpi.on_root(comm, path_of, first.data, folder)
+        best = solve_reference(dataclasses.replace(first, data=data), comm=comm)
     if best.objective is not None:
         say(
             f"optimum {best.objective:.6g} by L-BFGS in {best.iterations} iterations "
@@ -56,7 +67,7 @@ def compare(
         say(f"{len(runs)}/{repeat * len(settings)}  {ranking.line(runs[-1])}")
     facts = _common([_facts(options, comm.size) for options in settings.values()])
     facts |= {"command": command} if command else {}
-    comparison = ranking.Comparison(runs, best, gap, repeat, facts)
+    comparison = ranking.Comparison(runs, best, gap, repeat, facts, grid_axes)
     mpi.on_root(comm, _write, folder, comparison)
     say()
     for text in ranking.table(comparison):
@@ -97,10 +108,13 @@ def _train_one(options: TrainConfig, comm: Comm) -> str:
     return comm.bcast(status)
 
 
-def _new_folder(out: str | None, data: str) -> Path:
+def _new_folder(out: str | None, data: str) -> Creation:
     if out and Path(out, "runs").exists():
         raise UsageError(f"--out {out} holds a comparison: name another folder")
-    return create_folder(out, data, "compare", inside="runs").absolute()
+    create = partial(create_folder, out, data, "compare", inside="runs")
+    return record_creation(
+        lambda: create().absolute(), given=out and Path(out).absolute(), inside="runs"
+    )
 
 
 def _common(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from ...comm.topology import Grid
 from ...config.options import TrainConfig
 from ...data.hdf5.source import Source, open_data
 from ...data.load import load
+from ...data.validation import hold_out
 from ...objectives import build_objective
 from ...plan.partition import build_plan
 from ...reporting.timing import Clock
+from ...training.build import standardize_target
 from ...transforms.lbfgs import Lbfgs, full_objective
 
 if TYPE_CHECKING:
@@ -44,8 +46,14 @@ def solve_reference(options: TrainConfig, *, comm: Comm) -> Reference:
     of value and gradient, so that all take the same steps.
     """
     source = open_data(
-        comm, options.data, x=options.x, y=options.y, share=options.rows_share
+        comm,
+        options.data,
+        x=options.x,
+        y=options.y,
+        weight=options.weight,
+        share=options.rows_share,
     )
+    source = hold_out(comm, source, options)
     workers = min(comm.size, source.rows["train"])
     options = dataclasses.replace(
         options, dtype="float64", split="disjoint", workers=workers
@@ -61,6 +69,8 @@ def _solve(grid: Grid, source: Source, options: TrainConfig) -> Reference:
     with mpi.raise_collectively(grid.comm):
         objective = build_objective(options, source.header)
         plan = build_plan(options, source.rows["train"])
+    objective = standardize_target(objective, grid, source, plan, options)
+    with mpi.raise_collectively(grid.comm):
         data = load(grid, source, plan, objective, options, clock=Clock())
     w = objective.init(np.random.default_rng([options.seed, 0]))
     with (
@@ -70,7 +80,8 @@ def _solve(grid: Grid, source: Source, options: TrainConfig) -> Reference:
         ) as allreduce,
     ):
         function = full_objective(objective, data.train, plan.rows, allreduce)
-        start = function(w)[0]
+        unit = objective.loss_unit
+        start = function(w)[0] * unit
         if options.model != "linear" or not objective.smooth:  # or not convex
             return Reference(start)
         solver = Lbfgs(function, w.size)
@@ -78,4 +89,5 @@ def _solve(grid: Grid, source: Source, options: TrainConfig) -> Reference:
         while not solver.converged and solver.iterations < MAX_ITERATIONS:
             solver.iterate(w)
         norm = float(np.abs(state["gradient"]).max())
-        return Reference(start, float(state["value"]), solver.iterations, norm)
+        value = float(state["value"]) * unit
+        return Reference(start, value, solver.iterations, norm)

@@ -1,15 +1,22 @@
-"""A comparison as one HTML page with its table and pictures inside."""
+"""A comparison as one HTML page with its tables and charts inside."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from html import escape
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...reporting.html import definition_list, picture, table, write_page
-from ...reporting.plots import AXES, has_matplotlib, plot_runs
+from ...reporting.html import (
+    definition_list,
+    figure,
+    heading,
+    paragraph,
+    table,
+    write_page,
+)
+from ...reporting.plots import AXES
+from ...reporting.run_page import runs_chart
 from . import ranking
-from .plots import plot_gaps
+from .charts import gap_chart
 
 HEADINGS = {
     "sent": "sent per rank", "s to target": "seconds to target",
@@ -17,16 +24,38 @@ HEADINGS = {
 }  # fmt: skip
 
 
+STEPS = {  # strategy -> what a step of it is, with W workers at a learning rate
+    "sync": "One update by the mean gradient of all W workers.",
+    "average": "One update of each worker's own model by its own gradient; models "
+    "are averaged at a synchronization, so that W updates count as their mean.",
+    "oneshot": "One update of each worker's own model by its own gradient; models "
+    "are averaged once, at the end.",
+    "elastic": "One update of each worker's own model; at a synchronization models "
+    "and the center pull at each other, and the center is evaluated.",
+    "gossip": "One update of each worker's own model; neighbours average theirs.",
+    "hogwild": "W updates, all added to one vector: at the same learning rate it moves "
+    "up to W times as far as sync, which takes their mean.",
+    "async": "W updates, all added to one vector: at the same learning rate it moves "
+    "up to W times as far as sync, which takes their mean, by gradients that are late.",
+}
+
+
 def write(folder: Path, comparison: ranking.Comparison) -> None:
     """Write index.html of a comparison into a folder."""
-    title = f"{len(comparison.rows)} ways to descend on {comparison.facts['data']}"
+    count = len(comparison.rows)
+    noun = "setting" if count == 1 else "settings"
+    title = f"{count} {noun} compared on {comparison.facts.get('data', 'data')}"
     sections = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>{escape(_explanation(comparison))}</p>",
+        paragraph(_explanation(comparison)),
         _facts(comparison),
-        "<h2>Ranked by the seconds to the target</h2>",
-        _table(comparison),
-        *_pictures(comparison),
+        *_tables(comparison),
+        heading("What a step is"),
+        paragraph(
+            "Strategies differ in what becomes of the workers' gradients. Compare "
+            "them at the learning rate that suits each: give a --grid."
+        ),
+        _steps(comparison),
+        *_figures(comparison),
     ]
     write_page(folder / "index.html", title, sections)
 
@@ -37,10 +66,17 @@ def _explanation(comparison: ranking.Comparison) -> str:
         "the same loop and clock. A gap is what the objective is above "
         f"{_reference_source(comparison)} ({comparison.reference:.8g}). The target is "
         f"an objective of {comparison.target:.6g}: {100 * (1 - comparison.gap):g} % of "
-        f"the way from the first weights, at {comparison.best.start:.6g}. Seconds are "
+        f"the way from the first weights, at {comparison.best.start:.6g}"
+        f"{_target_choice(comparison)}. Seconds are "
         "of training alone, without evaluation; with several repeats all figures are "
         "medians."
     )
+
+
+def _target_choice(comparison: ranking.Comparison) -> str:
+    if comparison.given_gap is not None:
+        return ", as asked for by --gap"
+    return ", chosen so that the first evaluation does not decide where it can"
 
 
 def _reference_source(comparison: ranking.Comparison) -> str:
@@ -60,33 +96,55 @@ def _facts(comparison: ranking.Comparison) -> str:
     return definition_list(facts)
 
 
-def _table(comparison: ranking.Comparison) -> str:
-    headings, *rows = ranking.cells(comparison)
+def _tables(comparison: ranking.Comparison) -> Iterator[str]:
+    """Yield the ranked tables; at equal tuning first, where a grid was given."""
+    ranked = f"ranked by {ranking.RANKED_BY[comparison.ranked_by]}"
+    notes = [paragraph(note, notice=True) for note in comparison.notes()]
+    if comparison.grid_axes:
+        yield heading(f"Best of the grid for each strategy, {ranked}")
+        yield from notes
+        yield _table(comparison.tuned_rows)
+    yield heading(f"All settings, {ranked}")
+    if not comparison.grid_axes:
+        yield from notes
+    yield _table(comparison.rows)
+
+
+def _table(rows: Sequence[ranking.Row]) -> str:
+    headings, *cells = ranking.cells(rows)
     headings = [HEADINGS.get(text, text) for text in headings]
-    return table(headings, rows, [row["status"] != "ok" for row in comparison.rows])
+    return table(headings, cells, [row["status"] != "ok" for row in rows])
 
 
-def _pictures(comparison: ranking.Comparison) -> Iterator[str]:
-    """Yield the pictures as HTML."""
-    if not has_matplotlib():
-        yield "<p>Pictures need matplotlib: pip install matplotlib.</p>"
-        return
+def _steps(comparison: ranking.Comparison) -> str:
+    strategies = dict.fromkeys(row["strategy"] for row in comparison.rows)
+    return definition_list({name: STEPS.get(name, "") for name in strategies})
+
+
+def _figures(comparison: ranking.Comparison) -> Iterator[str]:
+    """Yield the charts as HTML."""
     captions = {
         "epoch": "What an epoch brings: the statistics of a strategy alone.",
         "seconds": "What a second brings, on this machine.",
-        "bytes": "What a byte brings. The axis is logarithmic but near 0; "
-        "settings at its left edge send nothing.",
+        "bytes": "What a byte brings. The axis is logarithmic; settings at its left "
+        "edge send nothing.",
     }
     if not any(run["bytes"] for run in comparison.runs):
         del captions["bytes"]
-        yield "<p>On one rank nothing is sent: there is no picture by bytes.</p>"
+        yield paragraph("On one rank nothing is sent: there is no chart by bytes.")
     for against, caption in captions.items():
-        figure = plot_gaps(comparison, against)
-        yield picture(figure, against, f"Gap by {AXES[against][0]}", caption)
-    labels = (row["label"] for row in comparison.rows if row["status"] == "ok")
-    series = {label: comparison.runs_of(label)[0]["records"] for label in labels}
-    figure = plot_runs(series, name="score (R² or accuracy)")
+        chart = gap_chart(comparison, against)
+        yield figure(chart, f"Gap of the objective by {AXES[against][0]}", caption)
+    rows = [row for row in comparison.rows if row["status"] == "ok"]
+    records = {
+        row["label"]: comparison.runs_of(row["label"])[0]["records"] for row in rows
+    }
+    tested = all(r["test_loss"] is not None for run in records.values() for r in run)
+    names = {run["score_name"] for run in comparison.runs if "score_name" in run}
+    score = names.pop() if len(names) == 1 else "score"
+    name = f"{'test' if tested else 'training'} {score}"
+    chart = runs_chart(records, label=name)
     caption = (
         "Of the first repeat; thin lines are the workers' own models, if recorded."
     )
-    yield picture(figure, "score", "Score by epochs", caption)
+    yield figure(chart, f"{name[0].upper()}{name[1:]} by epochs", caption)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from ...config.option import flag, option_type, parse_flag
+from ...config.option import expect_used, flag, option_type, parse_flag
 from ...config.options import TrainConfig
 from ...errors import UsageError, expect, nearest
 
@@ -50,6 +50,11 @@ def parse(
             raise UsageError(f"--strategies: {label} is there twice")
         options = {change.name: change.value for change in changes}
         settings[label] = TrainConfig(**base | options | {"strategy": strategy})
+        for word in words:  # what the setting alone changes
+            name = _parse_change(word, "--strategies").name
+            expect_used(name, [settings[label]], f"--strategies {text}: ")
+    for axis in axes:
+        expect_used(axis[0].name, settings.values(), "--grid: ")
     return settings
 
 

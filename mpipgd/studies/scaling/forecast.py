@@ -5,32 +5,36 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from html import escape
 
 from ...reporting import tables
-from ...reporting.html import table
+from ...reporting.html import heading, paragraph, table
 from .cost_model import MODELLED, CostModel, EpochCost
-from .statistics import ScalingResult
+from .statistics import LEAST_EPOCH_SECONDS, ScalingResult, too_small
 from .study import Study
 
 HEADINGS = (
-    "setting", "ranks", "s an epoch", "efficiency", "in exchanges",
+    "setting", "ranks", "seconds an epoch", "efficiency", "in exchanges",
     "batch for a tenth", "steps between averages for a tenth",
 )  # fmt: skip
+TOO_SMALL = "too small"  # in place of the seconds: work that cannot be predicted
 
 
 def with_predictions(
     study: Study, model: CostModel, results: Sequence[ScalingResult]
 ) -> list[ScalingResult]:
-    """Return the results of a study with what the model predicts for them."""
-    predicted = []
+    """Return the results of a study with what the model predicts for them.
+
+    Without a prediction where ranks outnumber cores, or the work is too small.
+    """
+    predicted, small = [], too_small(results)
     for result in results:
         base = study.settings[result.label]
         options = dataclasses.replace(
             base, **study.sizes(result.mode, base, result.ranks)
         )
         cost = model.epoch(result.label, options, result.ranks)
-        seconds = None if cost is None or result.crowded else cost.seconds
+        unfit = result.crowded or (result.mode, result.label) in small
+        seconds = None if unfit or cost is None else cost.seconds
         predicted.append(replace(result, predicted=seconds))
     return predicted
 
@@ -59,6 +63,8 @@ def _cells(
     cost = model.epoch(label, options, ranks)
     if cost is None or serial is None:
         return "unknown", "", "", "", ""
+    if serial.seconds < LEAST_EPOCH_SECONDS:
+        return TOO_SMALL, "", "", "", ""
     batch, period = model.advice(label, options, ranks)
     return (
         f"{cost.seconds:.4g}",
@@ -85,6 +91,11 @@ def remarks(
         yield (
             f"Against {len(errors)} measured points on several ranks the model is off "
             f"by {max(errors):.0%} at most, {sum(errors) / len(errors):.0%} on average."
+        )
+    elif too_small(results):
+        yield (
+            "Nothing is predicted where an epoch takes less than "
+            f"{1e3 * LEAST_EPOCH_SECONDS:g} ms: too little work."
         )
     else:
         yield "No measured point on several ranks tells how far the model is off."
@@ -128,11 +139,11 @@ def html_section(
     measurements: Sequence[str] = (),
 ) -> Iterator[str]:
     """Yield the HTML of the forecast; `measurements` are sentences to begin with."""
-    yield "<h2>Foretold</h2>"
+    yield heading("Predicted")
     for sentence in (*measurements, *remarks(study, model, results, ranks)):
-        yield f"<p>{escape(sentence)}</p>"
+        yield paragraph(sentence)
     if ranks:
-        yield table(HEADINGS, forecast(study, model, ranks), [])
+        yield table(HEADINGS, forecast(study, model, ranks))
 
 
 def lines(

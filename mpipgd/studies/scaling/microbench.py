@@ -82,7 +82,9 @@ def steps(
         time_limit=None,
         sync_until=0.0,
     )
-    source = open_data(comm, options.data, x=options.x, y=options.y, share=share)
+    source = open_data(
+        comm, options.data, x=options.x, y=options.y, weight=options.weight, share=share
+    )
     with mpi.freed_collectively(Grid(comm, 1)) as grid:
         trainer = Trainer(
             options,

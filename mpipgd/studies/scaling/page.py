@@ -1,15 +1,20 @@
-"""A study as one HTML page with its tables and pictures inside."""
+"""A study as one HTML page with its tables and charts inside."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from ...reporting.html import definition_list, picture, table, write_page
-from ...reporting.plots import has_matplotlib
-from . import export, plots, statistics
+from ...reporting.html import (
+    definition_list,
+    figure,
+    heading,
+    paragraph,
+    table,
+    write_page,
+)
+from . import charts, export, statistics
 from .runner import Run
 from .statistics import ScalingResult
 from .study import Study
@@ -25,8 +30,8 @@ CROWDED = (
     "scaling, and have no efficiency."
 )
 TEXTS = {
-    "strong": "Strong scaling: the same rows, shared by more ranks.",
-    "weak": "Weak scaling: rows in proportion to the ranks.",
+    "strong": "The same rows, shared by more ranks.",
+    "weak": "Rows in proportion to the ranks.",
 }
 
 
@@ -39,22 +44,23 @@ def write(
 ) -> None:
     """Write index.html of a study into its folder.
 
-    `forecast`: HTML that follows the pictures.
+    `forecast`: HTML that follows the charts.
     """
     title = f"Scaling on {study.name}"
     bad = [result.crowded for result in results]
     headings, *rows = export.cells(results)
     sections = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>{escape(READING + CROWDED * any(bad))}</p>",
+        paragraph(READING + CROWDED * any(bad)),
         definition_list(_facts(study, runs)),
         *_incomplete(study, runs),
+        *(paragraph(line, notice=True) for line in statistics.too_small_lines(results)),
         *(
-            f"<p>{escape(line)}.</p>"
+            paragraph(f"{line}.")
             for line in statistics.weight_equality_lines(results, runs)
         ),
+        heading("Results"),
         table(headings, rows, bad),
-        *_pictures(results),
+        *_figures(results),
         *forecast,
     ]
     write_page(folder / "index.html", title, sections)
@@ -82,57 +88,57 @@ def _incomplete(study: Study, runs: Sequence[Run]) -> Iterator[str]:
     """Yield paragraphs on runs that are missing or failed."""
     total = len(list(study.points()))
     if len(runs) < total:
-        yield f"<p><b>{len(runs)} of {total} runs have ended so far.</b></p>"
+        text = f"{len(runs)} of {total} runs have ended so far."
+        yield paragraph(text, notice=True)
     for run in runs:
         if run["status"] != "ok":
             name = f"{run['mode']} {run['label']}, {run['ranks']} ranks"
-            yield f"<p>{escape(name)}: {escape(run['status'])}</p>"
+            yield paragraph(f"{name}: {run['status']}", notice=True)
 
 
-def _pictures(results: Sequence[ScalingResult]) -> Iterator[str]:
-    """Yield the pictures of each mode."""
-    if not has_matplotlib():
-        yield "<p>Pictures need matplotlib: pip install matplotlib.</p>"
-        return
+def _figures(results: Sequence[ScalingResult]) -> Iterator[str]:
+    """Yield the figures of each mode."""
     for mode, text in TEXTS.items():
         of_mode = [result for result in results if result.mode == mode]
         if of_mode:
-            yield f"<h2>{mode.capitalize()} scaling</h2><p>{text}</p>"
-            yield from _pictures_of_mode(mode, of_mode)
+            yield heading(f"{mode.capitalize()} scaling")
+            yield paragraph(text)
+            yield from _figures_of_mode(mode, of_mode)
 
 
-def _pictures_of_mode(mode: str, results: Sequence[ScalingResult]) -> Iterator[str]:
-    """Yield the pictures of one mode."""
+def _figures_of_mode(mode: str, results: Sequence[ScalingResult]) -> Iterator[str]:
+    """Yield the figures of one mode."""
     strong = mode == "strong"
-    figure = plots.plot_by_ranks(
-        results, lambda r: r.seconds, lambda r: r.interval, label="seconds an epoch",
+    chart = charts.chart_by_ranks(
+        results, lambda r: r.seconds, lambda r: r.interval,
+        label="seconds of training an epoch",
         ideal=_ideal if strong else lambda ranks, base: base.seconds, log=True,
     )  # fmt: skip
-    text = "Seconds of training an epoch; dotted: ideal scaling from the fewest ranks."
+    text = "Dotted: ideal scaling from the fewest ranks."
     if any(result.predicted for result in results):
-        text += " Crosses: as the model has it."
-    yield picture(figure, f"{mode}-seconds", f"Time per epoch ({mode})", text)
+        text += " Points without a line: predicted by the cost model."
+    yield figure(chart, f"Seconds an epoch ({mode})", text)
     if any(result.efficiency is not None for result in results):
-        figure = plots.plot_by_ranks(
+        chart = charts.chart_by_ranks(
             results, lambda r: r.speedup, lambda r: r.speedup_interval,
             label="speed-up", ideal=lambda ranks, base: ranks / base.ranks,
         )  # fmt: skip
-        yield picture(figure, f"{mode}-speedup", f"Speed-up ({mode})", "Dotted: ideal.")
-        figure = plots.plot_by_ranks(
+        yield figure(chart, f"Speed-up ({mode})", "Dotted: ideal.")
+        chart = charts.chart_by_ranks(
             results, lambda r: r.efficiency, lambda r: r.efficiency_interval,
             label="efficiency", ideal=lambda ranks, base: 1.0,
         )  # fmt: skip
         text = "Of the ranks' time, what one rank would have needed too."
-        yield picture(figure, f"{mode}-efficiency", f"Efficiency ({mode})", text)
+        yield figure(chart, f"Efficiency ({mode})", text)
     text = "Where a run's seconds went, a mean rank's; read: its rows, once a run."
-    heading = f"Shares of the time ({mode})"
-    yield picture(plots.plot_shares(results), f"{mode}-shares", heading, text)
+    chart = charts.share_chart(results)
+    yield figure(chart, f"Shares of the time, by setting and ranks ({mode})", text)
     if any(result.epochs for result in results):
-        figure = plots.plot_by_ranks(
+        chart = charts.chart_by_ranks(
             results, lambda r: r.epochs, lambda r: None, label="epochs to the target"
         )
         text = "The target is the worst of the runs' last losses: all reach it."
-        yield picture(figure, f"{mode}-epochs", "What the statistics did", text)
+        yield figure(chart, "Epochs to the target", text)
 
 
 def _ideal(ranks: int, base: ScalingResult) -> float:

@@ -31,7 +31,7 @@ def write_report(study: Study, folder: Path) -> list[str]:
         lines += forecast.lines(study, model, results, ranks)
     export.write(folder, runs, results)
     page.write(folder, study, runs, results, sections)
-    return [*export.lines(results), *lines]
+    return [*export.lines(results), *statistics.too_small_lines(results), *lines]
 
 
 def save_forecast_request(

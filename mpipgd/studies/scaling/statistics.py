@@ -22,6 +22,9 @@ from ...reporting.timing import TIME_KINDS
 from .runner import Run
 
 DRAWS = 2000
+# Of shorter epochs the calls between steps take a share that no step or exchange has,
+# and that varies more than the machine scales.
+LEAST_EPOCH_SECONDS = 0.02
 
 Interval: TypeAlias = tuple[float, float]  # (low, high)
 CurvePoint: TypeAlias = tuple[float, float, float | None]  # epoch, seconds, loss
@@ -181,6 +184,30 @@ def epoch_reached(curve: Sequence[CurvePoint], target: float) -> float:
             return before[0] + share * (epoch - before[0])
         before = None if loss is None else (epoch, loss)
     return curve[-1][0]
+
+
+def too_small(results: Sequence[ScalingResult]) -> dict[tuple[str, str], float]:
+    """Return (mode, label) -> seconds of the shortest epoch, where it is too short.
+
+    A setting whose epoch is shorter than LEAST_EPOCH_SECONDS on some number of ranks
+    is too little work to say how it scales, or to predict it, on any.
+    """
+    shortest: dict[tuple[str, str], float] = {}
+    for result in results:
+        key = result.mode, result.label
+        shortest[key] = min(result.seconds, shortest.get(key, result.seconds))
+    return {k: s for k, s in shortest.items() if s < LEAST_EPOCH_SECONDS}
+
+
+def too_small_lines(results: Sequence[ScalingResult]) -> list[str]:
+    """Return a line for each setting that is too little work."""
+    return [
+        f"{mode} {label}: an epoch takes {1e3 * seconds:.3g} ms, too little work to "
+        "say how it scales, or to predict it: below "
+        f"{1e3 * LEAST_EPOCH_SECONDS:g} ms fixed costs count. Take more rows or a "
+        "larger model."
+        for (mode, label), seconds in too_small(results).items()
+    ]
 
 
 def weight_equality_lines(

@@ -1,0 +1,1 @@
+"""Tables as people have them: CSV, Parquet and Arrow files, read in blocks of rows."""

@@ -1,0 +1,75 @@
+"""What a reader of a table offers, and how the types of its columns go together.
+
+A table is read in blocks that are numbered in the order of its rows. Where a block
+begins and ends depends on the file alone, never on the number of ranks, so that all
+that is learned block by block is the same on any number of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+# What the cells of a column are, from the least to the most general; dates apart.
+EMPTY, INTEGER, REAL, DATE, TEXT = "empty", "integer", "real", "date", "text"
+NUMBERS = (INTEGER, REAL)
+_GENERALITY = {EMPTY: 0, INTEGER: 1, REAL: 2, TEXT: 3}
+
+
+class TableReader(Protocol):
+    """A table of named columns, read a block of rows at a time.
+
+    Blocks can be read in any order, any number of times, on any rank.
+    """
+
+    @property
+    def path(self) -> str:
+        """The path of the file, for messages."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns, each once."""
+
+    @property
+    def n_blocks(self) -> int:
+        """The number of blocks."""
+
+    def read(self, block: int, *, texts: Collection[str] = ()) -> Any:
+        """Return a block as a `pyarrow.Table` whose missing cells are null.
+
+        Columns in `texts` hold text; the types of others are those that their cells in
+        this block have. Raises DataError, with row and column, for a damaged block.
+        """
+
+
+def cell_type(arrow_type: Any) -> str:
+    """Return what the cells of a column of an Arrow type are: INTEGER, REAL, …
+
+    Booleans are texts, "false" and "true", for their numbers mean nothing. Times of day
+    and what has no order (lists, structures) are texts, too.
+    """
+    from pyarrow import types
+
+    if types.is_null(arrow_type):
+        return EMPTY
+    if types.is_integer(arrow_type):
+        return INTEGER
+    if types.is_floating(arrow_type) or types.is_decimal(arrow_type):
+        return REAL
+    if types.is_date(arrow_type) or types.is_timestamp(arrow_type):
+        return DATE
+    return TEXT
+
+
+def common_type(found: Iterable[str]) -> str:
+    """Return what the cells of all blocks of a column are, given those of each."""
+    kinds = set(found) - {EMPTY}
+    if not kinds:
+        return EMPTY
+    if kinds == {DATE}:
+        return DATE
+    if DATE in kinds:
+        return TEXT
+    return max(kinds, key=_GENERALITY.__getitem__)

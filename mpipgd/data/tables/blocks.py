@@ -1,0 +1,170 @@
+"""A table that ranks read together: its blocks, the types of its columns, its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ...comm import mpi
+from ...comm.even_partition import even_partition
+from ...errors import DataError
+from .base import TEXT, TableReader, cell_type, common_type
+
+if TYPE_CHECKING:
+    from ...array_types import BoolArray, IntArray
+    from ...comm.mpi import Comm
+
+KEPT_BYTES = 512 << 20  # of blocks that a rank keeps in memory instead of reading again
+
+
+class Block(NamedTuple):
+    """Rows of a table that follow one another.
+
+    `number` is that of the block, `first` the number of its first row among all rows
+    that are used. `path` and `source_rows` (n,) say where its rows are from.
+    """
+
+    number: int
+    first: int
+    table: Any
+    path: str
+    source_rows: IntArray
+
+    def row_name(self, row: int) -> str:
+        """Return what messages call a row of the block, counted from 1 in its file."""
+        return f"{self.path}: row {self.source_rows[row] + 1:,}"
+
+
+class TableBlocks:
+    """The rows of one or several tables of the same columns, one after the other.
+
+    Collective to make: the blocks are divided evenly among the ranks. `types` are those
+    of the columns over all blocks, INTEGER, REAL, DATE, TEXT or EMPTY; cells of columns
+    in `texts`, and of those that hold texts in any block, are read as texts. With
+    `complete` rows that miss a cell in one of these columns are left out. `rows` counts
+    the rows that are used, of each table.
+
+    Raises DataError on all ranks.
+    """
+
+    def __init__(
+        self,
+        comm: Comm,
+        readers: Sequence[TableReader],
+        *,
+        texts: Collection[str] = (),
+        complete: Collection[str] = (),
+    ) -> None:
+        self.comm, self.readers = comm, list(readers)
+        self.names = self.readers[0].names
+        self.complete = tuple(complete)
+        self._blocks = [
+            (reader, block)
+            for reader in self.readers
+            for block in range(reader.n_blocks)
+        ]
+        self._own = range(*even_partition(len(self._blocks), comm.size, comm.rank))
+        self._kept: dict[int, Any] = {}
+        self._kept_bytes = 0
+        self.texts = frozenset(texts)
+        with mpi.raise_collectively(comm):
+            for reader in self.readers[1:]:
+                _verify_same_columns(self.readers[0], reader)
+            found = {block: self._survey(block) for block in self._own}
+        surveys = [
+            survey for of_rank in comm.allgather(found) for survey in of_rank.values()
+        ]
+        self.types = {
+            name: common_type(survey.types[name] for survey in surveys)
+            for name in self.names
+        }
+        self._read_texts_again({k: s.types for k, s in found.items()})
+        counts = np.array([survey.rows for survey in surveys], np.int64).reshape(-1, 2)
+        self._source_first = self._first_in_table(counts[:, 0])
+        self._first = np.cumsum(counts[:, 1]) - counts[:, 1]
+        self.rows = [
+            int(
+                sum(
+                    counts[k, 1] for k, (r, _) in enumerate(self._blocks) if r is reader
+                )
+            )
+            for reader in self.readers
+        ]
+        self.rows_left_out = int((counts[:, 0] - counts[:, 1]).sum())
+
+    def _survey(self, block: int) -> _Survey:
+        """Return the types of a block's columns, and how many rows it has and keeps."""
+        table = self._read(block)
+        types = {
+            name: TEXT if name in self.texts else cell_type(table[name].type)
+            for name in self.names
+        }
+        used = table.num_rows
+        if self.complete:
+            used = int(np.count_nonzero(self._complete_rows(table)))
+        return _Survey(types, (table.num_rows, used))
+
+    def _read(self, block: int) -> Any:
+        """Return a block's table, from memory where it is kept there."""
+        if block in self._kept:
+            return self._kept[block]
+        reader, number = self._blocks[block]
+        table = reader.read(number, texts=self.texts & set(reader.names))
+        if self._kept_bytes + table.nbytes <= KEPT_BYTES:
+            self._kept[block] = table
+            self._kept_bytes += table.nbytes
+        return table
+
+    def _read_texts_again(self, found: dict[int, dict[str, str]]) -> None:
+        """Forget kept blocks with numbers or dates in columns that hold texts."""
+        self.texts |= {name for name, kind in self.types.items() if kind == TEXT}
+        for block, types in found.items():
+            if any(types[name] not in (TEXT, "empty") for name in self.texts):
+                table = self._kept.pop(block, None)
+                self._kept_bytes -= 0 if table is None else table.nbytes
+
+    def _first_in_table(self, counts: IntArray) -> IntArray:
+        """Return the number of each block's first row in its own table."""
+        first, before, last = np.zeros(len(counts), np.int64), 0, None
+        for k, (reader, _) in enumerate(self._blocks):
+            before = 0 if reader is not last else before
+            first[k], last = before, reader
+            before += int(counts[k])
+        return first
+
+    def _complete_rows(self, table: Any) -> BoolArray:
+        complete = np.ones(table.num_rows, bool)
+        for name in self.complete:
+            if table[name].null_count:
+                complete &= ~np.asarray(table[name].is_null())
+        return complete
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield this rank's blocks, in order, with the rows that are used."""
+        for number in self._own:
+            table = self._read(number)
+            rows = self._source_first[number] + np.arange(table.num_rows)
+            if self.complete:
+                complete = self._complete_rows(table)
+                if not complete.all():
+                    table, rows = table.filter(complete), rows[complete]
+            reader, _ = self._blocks[number]
+            yield Block(number, int(self._first[number]), table, reader.path, rows)
+
+
+class _Survey(NamedTuple):
+    """The types of a block's columns, and its rows: all, and those that are used."""
+
+    types: dict[str, str]
+    rows: tuple[int, int]
+
+
+def _verify_same_columns(first: TableReader, other: TableReader) -> None:
+    """Raise DataError unless two tables have columns of the same names."""
+    a, b = set(first.names), set(other.names)
+    if a != b:
+        name = min(a ^ b)
+        has, lacks = (first, other) if name in a else (other, first)
+        raise DataError(f"{has.path} has a column {name!r}, {lacks.path} has none")
