@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .comm.topology import Grid
     from .config.options import TrainConfig
-    from .training.inference import evaluate, predict
+    from .training.inference import ReadOptions, evaluate, predict
     from .training.run import resume, train
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Grid",
+    "ReadOptions",
     "TrainConfig",
     "__version__",
     "evaluate",
@@ -27,6 +28,7 @@ LAZY_IMPORTS = {  # public name -> module that defines it
     "resume": "training.run",
     "predict": "training.inference",
     "evaluate": "training.inference",
+    "ReadOptions": "training.inference",
     "Grid": "comm.topology",
 }
 

@@ -20,17 +20,22 @@ SYNTHETIC_OPTIONS = (
     "skew",
     "dtype",
 )
+CSV_OPTIONS = ("separator", "decimal", "thousands", "encoding")  # how it is written
 IMPORT_OPTIONS = (
     "task",
     "label",
     "ordinal",
+    "hash",
+    "date",
+    "date_parts",
     "drop_column",
     "weight",
+    "id_column",
     "missing",
     "test",
-    "separator",
-    "decimal",
-    "encoding",
+    "stratify",
+    "group",
+    *CSV_OPTIONS,
     "header",
     "x_name",
     "y_name",
@@ -119,6 +124,25 @@ def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
         help="table: a column of ordered texts, made one number; repeatable",
     )
     add(
+        "--hash",
+        action="append",
+        metavar="C=2^BITS",
+        help="table: a column of many texts, hashed to features; X is sparse then",
+    )
+    add(
+        "--date",
+        action="append",
+        metavar="C=%%d/%%m/%%Y",
+        help="table: a column of dates, and their format if it is not ISO 8601",
+    )
+    add(
+        "--date-parts",
+        action="append",
+        metavar="COLUMN",
+        help="table: a column of dates that become year, month, day, weekday and, with "
+        "times, hour; others become days since 1970",
+    )
+    add(
         *("--drop-column", "--drop"),
         action="append",
         metavar="COLUMN",
@@ -126,15 +150,30 @@ def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--weight", metavar="COLUMN", help="table: the weights of the rows")
     add(
+        "--id",
+        dest="id_column",
+        metavar="COLUMN",
+        help="table: the ids of the rows, kept for mpipgd predict --id",
+    )
+    add(
         "--missing",
         choices=("error", "drop", "mean", "median", "most-frequent", "indicator"),
         help="table: refuse missing cells (error), drop their rows, or fill them in "
         "with what training rows have; texts with the most frequent one",
     )
     add("--test", metavar="FILE", help="table: the test rows, instead of --test-size")
-    add("--separator", metavar="CHAR", help="CSV: between cells (recognised)")
-    add("--decimal", metavar="CHAR", help="CSV: decimal point or comma (recognised)")
-    add("--encoding", metavar="NAME", help="CSV: of the text (UTF-8, or else cp1252)")
+    add(
+        "--stratify",
+        action="store_true",
+        default=None,
+        help="table: the same share of every class as test rows",
+    )
+    add(
+        "--group",
+        metavar="COLUMN",
+        help="table: groups, of which all rows or none are test rows",
+    )
+    add_csv_arguments(parser)
     add(
         "--no-header",
         dest="header",
@@ -151,6 +190,15 @@ def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--version", help="OpenML: version of the set (active)")
     _add_common_arguments(parser)
+
+
+def add_csv_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags that say how a CSV file is written."""
+    add = parser.add_argument
+    add("--separator", metavar="CHAR", help="CSV: between cells, or tab (recognised)")
+    add("--decimal", metavar="CHAR", help="CSV: decimal point or comma (recognised)")
+    add("--thousands", metavar="CHAR", help="CSV: between thousands, as , (none)")
+    add("--encoding", metavar="NAME", help="CSV: of the text (UTF-8, or else cp1252)")
 
 
 def _add_info_arguments(parser: argparse.ArgumentParser) -> None:
@@ -189,12 +237,13 @@ def _make(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
 def _import(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
     from ..comm import mpi
     from ..data.create.ingest import ingest
-    from ..data.create.table import parse_ordinal
+    from ..data.create.table import parse_date, parse_hash, parse_ordinal
 
+    parsers = {"ordinal": parse_ordinal, "hash": parse_hash, "date": parse_date}
     options = _given(args, IMPORT_OPTIONS)
     with mpi.raise_collectively(comm):
-        if "ordinal" in options:
-            options["ordinal"] = parse_ordinal(options["ordinal"])
+        for name in parsers.keys() & options.keys():
+            options[name] = parsers[name](options[name])
     done = ingest(
         comm,
         args.source,

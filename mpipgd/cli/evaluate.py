@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from .base import ParallelCommand, Printer
+from .data import CSV_OPTIONS, add_csv_arguments
 
 if TYPE_CHECKING:
     from ..comm.mpi import Comm
+    from ..training.inference import ReadOptions
 
 MAX_LISTED_CLASSES = 20
 NAMES = {  # key of a metric -> its name in the table
@@ -35,13 +37,43 @@ CLASS_NAMES = {
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of commands that apply a run's model to data."""
     parser.add_argument("RUN", help="a run folder")
-    parser.add_argument(
-        "DATA", help="a file, a glob, a folder of shards, or a bundled set"
+    add = parser.add_argument
+    add(
+        "DATA",
+        help="a table as CSV or Parquet, a data file, a glob, a folder, or a bundled "
+        "set",
     )
-    parser.add_argument("--x", metavar="PATH", help="path of the features in the file")
-    parser.add_argument("--y", metavar="PATH", help="path of the targets in the file")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace an output that exists"
+    add("--x", metavar="PATH", help="path of the features in an HDF5 file")
+    add("--y", metavar="PATH", help="path of the targets in an HDF5 file")
+    add(
+        "--drop-column",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="table: a column that the model does not know; repeatable",
+    )
+    add(
+        "--unknown",
+        choices=("error", "ignore"),
+        default="error",
+        help="table: refuse texts that are no category of the model (default), or take "
+        "them as none",
+    )
+    add_csv_arguments(parser)
+    add("--overwrite", action="store_true", help="replace an output that exists")
+
+
+def read_options(args: argparse.Namespace) -> "ReadOptions":
+    """Return how the data is read, from the arguments."""
+    from ..training.inference import ReadOptions
+
+    csv = {name: getattr(args, name) for name in CSV_OPTIONS}
+    return ReadOptions(
+        args.x,
+        args.y,
+        tuple(args.drop_column),
+        args.unknown == "ignore",
+        {name: value for name, value in csv.items() if value is not None},
     )
 
 
@@ -82,8 +114,7 @@ class EvaluateCommand(ParallelCommand):
                 args.RUN,
                 data,
                 comm=comm,
-                x=args.x,
-                y=args.y,
+                read_options=read_options(args),
                 curves=args.curves,
                 overwrite=args.overwrite,
             )

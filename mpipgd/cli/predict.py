@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .base import ParallelCommand, Printer
-from .evaluate import add_model_arguments
+from .evaluate import add_model_arguments, read_options
 
 if TYPE_CHECKING:
     from ..comm.mpi import Comm
@@ -41,8 +41,8 @@ class PredictCommand(ParallelCommand):
         add(
             "--id",
             metavar="COLUMN",
-            help="also the ids of the rows, which the data holds as /SPLIT/id, as a "
-            "first column of this name",
+            help="also the ids of the rows as a first column of this name: of the "
+            "table, or those that data import --id has kept",
         )
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -60,8 +60,7 @@ class PredictCommand(ParallelCommand):
                 data,
                 args.output,
                 comm=comm,
-                x=args.x,
-                y=args.y,
+                read_options=read_options(args),
                 split=args.split,
                 probabilities=args.probabilities,
                 id_column=args.id,

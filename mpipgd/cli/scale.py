@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import glob
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,15 +134,26 @@ class ScaleCommand(StandaloneCommand):
         check_flags_are_used(self.args, new_study.settings.values())
         if data not in BUNDLED and not glob.glob(data):
             raise DataError(f"{data}: there is no such file or folder")
-        folder = run_folder.create_folder(out, data, "scale", inside="runs").absolute()
-        path = runner.resolve_data(data, folder)
-        configs = {
-            label: dataclasses.replace(config, data=path)
-            for label, config in new_study.settings.items()
-        }
-        new_study = dataclasses.replace(new_study, settings=configs)
-        new_study.write(folder)
+        creation = run_folder.record_creation(
+            partial(_create_folder, out, data),
+            given=out and Path(out).absolute(),
+            inside="runs",
+        )
+        folder = creation.folder
+        with run_folder.removed_if_refused(creation, begun="study.json"):
+            configs = {
+                label: runner.with_data_file(config, folder, min(self.ranks))
+                for label, config in new_study.settings.items()
+            }
+            new_study = dataclasses.replace(new_study, settings=configs)
+            new_study.write(folder)
         return new_study, folder
+
+
+def _create_folder(out: str | None, data: str) -> Path:
+    from ..reporting.run_folder import create_folder
+
+    return create_folder(out, data, "scale", inside="runs").absolute()
 
 
 def parse_integers(flag: str, text: str) -> tuple[int, ...]:

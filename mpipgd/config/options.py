@@ -18,6 +18,7 @@ def _in_group(group: str) -> Callable[..., Any]:
 
 _data, _model, _descent = _in_group("data"), _in_group("model"), _in_group("descent")
 _workers, _run = _in_group("workers"), _in_group("run")
+_table = _in_group("table: CSV, Parquet, Arrow")
 
 # The names of losses, optimizers, strategies, … in `choices` repeat the registries in
 # objectives, transforms, stores, … on purpose: those import numpy, which --help must
@@ -38,31 +39,6 @@ class TrainConfig:
         "digits",
         "a table, as CSV or Parquet, a data file, a glob, a folder of shards, or a "
         f"bundled set: {', '.join(BUNDLED)}",
-    )
-    label: str | None = _data(
-        None, "column to predict, by name or number, of a table [the last]"
-    )
-    task: str | None = _data(
-        None,
-        "what the label of a table is; by default texts, and two whole numbers, are "
-        "classes",
-        choices=("regression", "binary", "multiclass"),
-    )
-    drop_column: tuple[str, ...] | None = _data(
-        None, "column of a table to leave out; repeatable"
-    )
-    ordinal: tuple[str, ...] | None = _data(
-        None, 'column of ordered texts of a table, as "size=S<M<L"; repeatable'
-    )
-    missing: str | None = _data(
-        None,
-        "missing cells of a table: refuse them, drop their rows, or fill them in with "
-        "what training rows have [error]",
-        choices=("error", "drop", "mean", "median", "most-frequent", "indicator"),
-    )
-    test: str | None = _data(None, "table of the test rows, instead of --test-size")
-    test_size: float | None = _data(
-        None, "share of test rows of a table [0.2]", low=0, high=0.99
     )
     x: str | None = _data(
         None,
@@ -96,7 +72,9 @@ class TrainConfig:
         high=0.9,
     )
     stratify: bool = _data(
-        False, "hold out the same share of the rows of every class (validation)"
+        False,
+        "hold out the same share of the rows of every class (validation, and test rows "
+        "of a table)",
     )
     allow_changed_data: bool = _data(
         False, "resume although the data is not that of the checkpoint"
@@ -105,6 +83,44 @@ class TrainConfig:
     standardize_target: bool = _data(
         True, "train on a target of mean 0 and deviation 1 (regression)"
     )
+
+    label: str | None = _table(None, "column to predict, by name or number [the last]")
+    task: str | None = _table(
+        None,
+        "what the label is; by default texts, and two whole numbers, are classes",
+        choices=("regression", "binary", "multiclass"),
+    )
+    drop_column: tuple[str, ...] | None = _table(
+        None, "column to leave out; repeatable"
+    )
+    missing: str | None = _table(
+        None,
+        "missing cells: refuse them, drop their rows, or fill them in with what "
+        "training rows have [error]",
+        choices=("error", "drop", "mean", "median", "most-frequent", "indicator"),
+    )
+    ordinal: tuple[str, ...] | None = _table(
+        None, 'column of ordered texts, as "size=S<M<L"; repeatable'
+    )
+    hash: tuple[str, ...] | None = _table(
+        None, "column of many texts to hash to features, as word=2^18; repeatable"
+    )
+    date: tuple[str, ...] | None = _table(
+        None, "column of dates that are no ISO 8601, as day=%d/%m/%Y; repeatable"
+    )
+    date_parts: tuple[str, ...] | None = _table(
+        None, "column of dates that become year, month, day, …; repeatable"
+    )
+    test: str | None = _table(None, "table of the test rows, instead of --test-size")
+    test_size: float | None = _table(None, "share of test rows [0.2]", low=0, high=0.99)
+    group: str | None = _table(
+        None, "column of groups, of which all rows or none are test rows"
+    )
+    separator: str | None = _table(None, "of CSV cells [recognised]")
+    decimal: str | None = _table(None, "decimal point or comma of a CSV [recognised]")
+    thousands: str | None = _table(None, "of the numbers of a CSV, as , [none]")
+    encoding: str | None = _table(None, "of a CSV's text [UTF-8, or else cp1252]")
+    header: bool = _table(True, "take the first line of a CSV as column names")
 
     model: str = _model("linear", "which model", choices=("linear", "mlp"))
     loss: str | None = _model(

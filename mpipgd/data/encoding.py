@@ -11,7 +11,8 @@ import datetime
 import json
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,22 +21,44 @@ from ..errors import DataError, nearest
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from ..array_types import Array, FloatArray
+    from ..array_types import BoolArray, FloatArray, IntArray
 
-NUMBER, CATEGORY, ORDINAL, DATE = "number", "category", "ordinal", "date"
-KINDS = (NUMBER, CATEGORY, ORDINAL, DATE)
+NUMBER, CATEGORY, ORDINAL, HASH = "number", "category", "ordinal", "hash"
+DATE, DATE_PARTS = "date", "date parts"
+KINDS = (NUMBER, CATEGORY, ORDINAL, HASH, DATE, DATE_PARTS)
+TEXTS = (CATEGORY, ORDINAL, HASH)
+DATES = (DATE, DATE_PARTS)
+PARTS = ("year", "month", "day", "weekday", "hour")  # of a date; Monday is weekday 0
 SECONDS_PER_DAY = 86400
 MAX_CATEGORIES = 1000
+MAX_HASHES = 1 << 30
+
+
+class Entries(NamedTuple):
+    """The features of rows that may be other than 0.
+
+    values (n, k), of the features `features` (n, k); no feature twice in a row.
+    """
+
+    features: IntArray
+    values: FloatArray
 
 
 @dataclass(frozen=True)
 class ColumnEncoding:
     """How one column becomes features.
 
-    A NUMBER is a feature, a DATE one in days since 1970, a CATEGORY one of 0 and 1 for
-    each of `categories`, ORDINAL text the position of its text in `categories`. `fill`
-    stands for missing cells, which are refused where it is None. With `indicator` there
-    is one more feature: whether the cell was missing.
+    NUMBER      the number
+    DATE        days since 1970
+    DATE_PARTS  numbers for `parts`, some of `PARTS`
+    CATEGORY    a feature for each of `categories`, 1 for the cell's and 0 for others
+    ORDINAL     the position of the cell's text in `categories`
+    HASH        `size` features, of which the cell's hash chooses one, +1 or -1
+                (Weinberger et al. 2009, as scikit-learn's FeatureHasher)
+
+    `fill` stands for missing cells, which are refused where it is None. With
+    `indicator` there is one more feature: whether the cell was missing. `format` is
+    that of dates in texts, as "%d/%m/%Y"; by default ISO 8601.
     """
 
     name: str
@@ -43,16 +66,28 @@ class ColumnEncoding:
     categories: tuple[str, ...] = ()
     fill: float | str | None = None
     indicator: bool = False
+    parts: tuple[str, ...] = ()
+    size: int = 0
+    format: str | None = None
 
-    @property
+    @cached_property
     def features(self) -> tuple[str, ...]:
         """The names of the features."""
         names = [self.name]
         if self.kind == CATEGORY:
             names = [f"{self.name}={category}" for category in self.categories]
+        elif self.kind == DATE_PARTS:
+            names = [f"{self.name} {part}" for part in self.parts]
+        elif self.kind == HASH:
+            names = [f"{self.name}#{number}" for number in range(self.size)]
         if self.indicator:
             names.append(f"{self.name} is missing")
         return tuple(names)
+
+    @property
+    def is_read_as_text(self) -> bool:
+        """Whether cells are needed as they are written."""
+        return self.kind in TEXTS or self.format is not None
 
     def encode(
         self,
@@ -67,46 +102,88 @@ class ColumnEncoding:
         row_name(i) names row i in messages. Texts that are no category are refused, or
         with `ignore_unknown` belong to none: their features are 0. Raises DataError.
         """
-        missing = np.asarray(column.is_null())
+        if self.kind in (CATEGORY, HASH):
+            rows = np.arange(len(column))[:, None]
+            entries = self.entries(column, row_name, ignore_unknown=ignore_unknown)
+            out[...] = 0
+            out[rows, entries.features] = entries.values
+            return
+        missing = self._missing(column, row_name)
         if self.indicator:
             out[:, -1] = missing
-        if missing.any():
-            if self.fill is None:
-                raise DataError(
-                    f"{row_name(int(missing.argmax()))}: {self.name} is missing "
-                    f"({np.count_nonzero(missing)} such); --missing at the import of "
-                    "the training table says what stands for such cells"
-                )
-            column = _filled(column, self.fill)
-        if self.kind in (CATEGORY, ORDINAL):
-            codes = self._codes(column, row_name, ignore_unknown)
-            if self.kind == ORDINAL:
-                out[:, 0] = codes
-            else:
-                out[:, : len(self.categories)] = 0
-                known = np.flatnonzero(codes >= 0)
-                out[known, codes[known]] = 1
+        if self.kind == ORDINAL:
+            out[:, 0] = self._codes(column, missing, row_name, ignore_unknown)
+        elif self.kind == DATE_PARTS:
+            days = self._numbers(column, missing, row_name)
+            out[:, : len(self.parts)] = _date_parts(days, self.parts)
         else:
-            out[:, 0] = self._numbers(column, row_name)
+            out[:, 0] = self._numbers(column, missing, row_name)
+
+    def entries(
+        self,
+        column: Any,
+        row_name: Callable[[int], str],
+        *,
+        ignore_unknown: bool = False,
+    ) -> Entries:
+        """Return the features of the cells that may be other than 0, see `encode`."""
+        n = len(column)
+        if self.kind not in (CATEGORY, HASH):
+            width = len(self.features)
+            values = np.empty((n, width))
+            self.encode(column, values, row_name, ignore_unknown=ignore_unknown)
+            return Entries(np.broadcast_to(np.arange(width), (n, width)), values)
+        missing = self._missing(column, row_name)
+        if self.kind == HASH:
+            features, values = hashed(self._texts(column, missing), self.size)
+        else:
+            features = self._codes(column, missing, row_name, ignore_unknown)
+            values = (features >= 0).astype(np.float64)
+            features = np.maximum(features, 0)
+        if not self.indicator:
+            return Entries(features[:, None], values[:, None])
+        last = np.full(n, len(self.features) - 1)
+        return Entries(
+            np.stack([features, last], axis=1), np.stack([values, missing], axis=1)
+        )
+
+    def _missing(self, column: Any, row_name: Callable[[int], str]) -> BoolArray:
+        """Return which cells (n,) are missing; DataError where there is no fill."""
+        missing = np.asarray(column.is_null())
+        if missing.any() and self.fill is None:
+            raise DataError(
+                f"{row_name(int(missing.argmax()))}: {self.name} is missing "
+                f"({np.count_nonzero(missing)} such); --missing at the import of "
+                "the training table says what stands for such cells"
+            )
+        return missing
+
+    def _texts(self, column: Any, missing: BoolArray) -> Any:
+        """Return the cells as texts, with those that stand for missing ones."""
+        texts = as_texts(column)
+        return texts.fill_null(self.fill) if missing.any() else texts
 
     def _codes(
-        self, column: Any, row_name: Callable[[int], str], ignore_unknown: bool
-    ) -> Array:
+        self,
+        column: Any,
+        missing: BoolArray,
+        row_name: Callable[[int], str],
+        ignore_unknown: bool,
+    ) -> IntArray:
         """Return the positions (n,) of texts in the categories, -1 for unknown ones."""
         import pyarrow as pa
         from pyarrow import compute
 
-        texts = as_texts(column)
-        found = compute.index_in(
+        texts = self._texts(column, missing)
+        positions = compute.index_in(
             texts, value_set=pa.array(self.categories, pa.string())
         )
-        codes = np.asarray(found.fill_null(-1))
+        codes = np.asarray(positions.fill_null(-1))
         unknown = codes < 0
         if unknown.any() and not (ignore_unknown and self.kind == CATEGORY):
             row = int(unknown.argmax())
             text = texts[row].as_py()
-            shown = ", ".join(self.categories[:8])
-            shown += ", …" if len(self.categories) > 8 else ""
+            shown = shortened(self.categories)
             cure = "" if self.kind == ORDINAL else "; --unknown ignore takes it as none"
             raise DataError(
                 f"{row_name(row)}: {self.name} is {text!r}, expected one of {shown}"
@@ -114,8 +191,22 @@ class ColumnEncoding:
             )
         return codes
 
-    def _numbers(self, column: Any, row_name: Callable[[int], str]) -> FloatArray:
-        values = as_numbers(column, self.name, row_name, dates=self.kind == DATE)
+    def numbers(self, column: Any, row_name: Callable[[int], str]) -> FloatArray:
+        """Return numbers, or dates as days since 1970, (n,), NaN for missing cells.
+
+        Raises DataError for a cell that is none.
+        """
+        if self.format is not None:
+            column = parse_dates(column, self.format, self.name, row_name)
+        return as_numbers(column, self.name, row_name, dates=self.kind in DATES)
+
+    def _numbers(
+        self, column: Any, missing: BoolArray, row_name: Callable[[int], str]
+    ) -> FloatArray:
+        values = self.numbers(column, row_name)
+        if missing.any():
+            assert isinstance(self.fill, (int, float)), "verified by _missing, _column"
+            values = np.where(missing, self.fill, values)
         finite = np.isfinite(values)
         if not finite.all():
             row = int(np.argmin(finite))
@@ -126,17 +217,55 @@ class ColumnEncoding:
         return values
 
 
-def _filled(column: Any, fill: float | str) -> Any:
-    """Return a column with `fill` for missing cells."""
-    import pyarrow as pa
+def hashed(texts: Any, size: int) -> tuple[IntArray, FloatArray]:
+    """Return (features, values) (n,) of texts: h mod size and the sign of h.
 
-    if pa.types.is_null(column.type):
-        return pa.chunked_array([pa.array([fill] * len(column))])
-    if isinstance(fill, str):
-        return as_texts(column).fill_null(fill)
-    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
-        return _days(column).fill_null(fill)
-    return column.cast(pa.float64()).fill_null(fill)
+    h is the signed 32-bit MurmurHash3 of the UTF-8 text with seed 0.
+    """
+    from sklearn.utils import murmurhash3_32
+
+    encoded = texts.combine_chunks().dictionary_encode()
+    distinct = encoded.dictionary.to_pylist()
+    hashes = np.array([murmurhash3_32(text) for text in distinct], np.int64)
+    hashes = hashes[np.asarray(encoded.indices)]
+    return np.abs(hashes) % size, np.where(hashes >= 0, 1.0, -1.0)
+
+
+def parse_dates(
+    column: Any, format: str, name: str, row_name: Callable[[int], str]
+) -> Any:
+    """Return texts as times; DataError that names the first which has no such format.
+
+    format: as of `datetime.strptime`, as "%d/%m/%Y".
+    """
+    from pyarrow import compute
+
+    times = compute.strptime(
+        as_texts(column), format=format, unit="s", error_is_null=True
+    )
+    failed = np.asarray(times.is_null()) & ~np.asarray(column.is_null())
+    if failed.any():
+        row = int(failed.argmax())
+        raise DataError(
+            f"{row_name(row)}: {name} is {column[row].as_py()!r}, expected a date as "
+            f"{format}"
+        )
+    return times
+
+
+def _date_parts(days: FloatArray, parts: Sequence[str]) -> FloatArray:
+    """Return (n, parts) of dates in days since 1970."""
+    seconds = np.round(days * SECONDS_PER_DAY).astype(np.int64)
+    date = (seconds // SECONDS_PER_DAY).astype("datetime64[D]")
+    months = date.astype("datetime64[M]")
+    values = {
+        "year": date.astype("datetime64[Y]").astype(np.int64) + 1970,
+        "month": months.astype(np.int64) % 12 + 1,
+        "day": (date - months).astype(np.int64) + 1,
+        "weekday": (date.astype(np.int64) + 3) % 7,  # 1970 began with a Thursday
+        "hour": seconds % SECONDS_PER_DAY // 3600,
+    }
+    return np.stack([values[part] for part in parts], axis=1).astype(np.float64)
 
 
 def as_texts(column: Any) -> Any:
@@ -172,12 +301,12 @@ def as_numbers(
             pass  # some text is no number, or no date: found below
     expected = "a date, as 2026-01-31" if dates else "a number"
     for row, cell in enumerate(column.to_pylist()):
-        if cell is not None and not _is_number(cell, dates):
+        if cell is not None and not is_number(cell, dates=dates):
             raise DataError(f"{row_name(row)}: {name} is {cell!r}, expected {expected}")
     raise DataError(f"{row_name(0)}: {name} holds {column.type}, expected {expected}")
 
 
-def _is_number(cell: Any, dates: bool) -> bool:
+def is_number(cell: Any, *, dates: bool = False) -> bool:
     """Return whether a cell is a number, or a date of ISO 8601."""
     try:
         if dates:
@@ -210,24 +339,36 @@ class Encoding:
     label: str | None = None
     ignored: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def features(self) -> tuple[str, ...]:
         """The names of all features, in order."""
         return tuple(name for column in self.columns for name in column.features)
 
-    def verify_names(self, names: Sequence[str], path: str) -> None:
+    @property
+    def sparse(self) -> bool:
+        """Whether the features are so many that only those other than 0 are kept."""
+        return any(column.kind == HASH for column in self.columns)
+
+    @property
+    def read_as_text(self) -> set[str]:
+        """The columns whose cells are needed as they are written."""
+        return {column.name for column in self.columns if column.is_read_as_text}
+
+    def verify_names(
+        self, names: Sequence[str], path: str, *, ignored: Collection[str] = ()
+    ) -> None:
         """Raise DataError unless a table has the columns of the encoding, in any order.
 
-        The label may be missing.
+        The label may be missing; columns in `ignored` may be there.
         """
         expected = [column.name for column in self.columns]
         missing = [name for name in expected if name not in names]
-        known = {*expected, *self.ignored, self.label}
+        known = {*expected, *self.ignored, *ignored, self.label}
         unknown = [name for name in names if name not in known]
         if missing:
             raise DataError(
                 f"{path} has no column {missing[0]!r}{nearest(missing[0], unknown)}"
-                f"{_and_others(missing)}; it has {', '.join(names)}"
+                f"{_and_others(missing)}; it has {shortened(names)}"
             )
         if unknown:
             raise DataError(
@@ -253,6 +394,26 @@ class Encoding:
                 ignore_unknown=ignore_unknown,
             )
         return out
+
+    def entries(
+        self,
+        table: Any,
+        row_name: Callable[[int], str],
+        *,
+        ignore_unknown: bool = False,
+    ) -> Entries:
+        """Return the features of a `pyarrow.Table` that may be other than 0; DataError.
+
+        Features of a row are in ascending order.
+        """
+        parts = []
+        for column, span in self._slices():
+            entries = column.entries(
+                table[column.name], row_name, ignore_unknown=ignore_unknown
+            )
+            parts.append(Entries(entries.features + span.start, entries.values))
+        features, values = (np.concatenate(arrays, axis=1) for arrays in zip(*parts))
+        return Entries(features, values)
 
     def _slices(self) -> Iterator[tuple[ColumnEncoding, slice]]:
         start = 0
@@ -286,13 +447,27 @@ class Encoding:
 def _column(value: dict[str, Any]) -> ColumnEncoding:
     """Return the encoding of a column from JSON; ValueError where it is none."""
     unknown = value.keys() - {field.name for field in fields(ColumnEncoding)}
-    column = ColumnEncoding(**value | {"categories": tuple(value["categories"])})
-    number = isinstance(column.fill, (int, float)) and math.isfinite(column.fill)
-    fill = column.fill is None or isinstance(column.fill, str) or number
+    lists = {name: tuple(value.get(name, ())) for name in ("categories", "parts")}
+    column = ColumnEncoding(**value | lists)
+    if column.fill is None or column.kind in TEXTS:
+        fill = isinstance(column.fill, (str, type(None)))
+    else:
+        fill = isinstance(column.fill, (int, float)) and math.isfinite(column.fill)
     texts = all(isinstance(text, str) for text in column.categories)
-    if unknown or column.kind not in KINDS or not (fill and texts):
+    hashes = type(column.size) is int and 0 <= column.size <= MAX_HASHES
+    parts = set(column.parts) <= {*PARTS} and (
+        column.kind != DATE_PARTS or column.parts
+    )
+    dates = column.format is None or isinstance(column.format, str)
+    fit = fill and texts and hashes and parts and dates
+    if unknown or column.kind not in KINDS or not fit:
         raise ValueError(f"the column {value.get('name')!r} is none")
     return column
+
+
+def shortened(names: Sequence[Any]) -> str:
+    """Return the first names of a list, as text."""
+    return ", ".join(map(str, names[:8])) + (", …" if len(names) > 8 else "")
 
 
 def _and_others(names: Collection[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,10 @@ from ..comm import mpi
 from ..comm.even_partition import even_partition
 from ..comm.reduction_tree import SubtreeSums
 from ..config import toml
+from ..config.option import flag
 from ..config.options import TrainConfig
 from ..data.create import cache
-from ..data.create.ingest import is_table
+from ..data.create.ingest import is_source, is_table
 from ..data.hdf5.header import SPLITS, Header, read_header
 from ..data.hdf5.source import Source, open_data
 from ..data.load import read_rows
@@ -146,38 +147,58 @@ def read(folder: str) -> Model:
     return Model(header, objective, weights, scaling)
 
 
+class ReadOptions(NamedTuple):
+    """How data is read that a model is applied to.
+
+    x, y: paths in HDF5 files of other formats. Of tables: drop_column are columns that
+    the model does not know, ignore_unknown takes texts that are no category as none,
+    csv says how a CSV is written (see `recognise`).
+    """
+
+    x: str | None = None
+    y: str | None = None
+    drop_column: tuple[str, ...] = ()
+    ignore_unknown: bool = False
+    csv: Mapping[str, Any] = {}
+
+
 def open_model_and_data(
     folder: str,
     data: str,
     *,
     comm: Comm,
-    x: str | None = None,
-    y: str | None = None,
+    read_options: ReadOptions = ReadOptions(),  # noqa: B008
     labels: bool = True,
-    ignore_unknown: bool = False,
+    id_column: str | None = None,
 ) -> tuple[Model, Source]:
     """Return a run's model, and data brought into its order of features and classes.
 
-    A table is brought into the model's encoding, in a file beside the run folder; with
-    `ignore_unknown` its texts that are no category belong to none. Without `labels` the
-    data needs no targets. DataError where the data does not fit. Collective.
+    A table is brought into the model's encoding, in a file beside the run folder.
+    Without `labels` the data needs no targets; id_column: of a table. DataError where
+    the data does not fit. Collective.
     """
     with mpi.raise_collectively(comm):
         model = read(folder)
-        is_source = cache.is_source(data)
-        if is_source and model.header.encoding is None and is_table(data):
+        is_imported = is_source(data)
+        has_columns = is_imported and is_table(data)
+        if has_columns and model.header.encoding is None:
             raise UsageError(
                 f"{data} is a table, the model of {folder} was not trained on one"
             )
-    if is_source:
+        _verify_read_options(read_options, data, has_columns)
+    if is_imported:
         data = cache.applied(
             comm,
             data,
             Path(folder).parent,
             model.header,
             labels=labels,
-            ignore_unknown=ignore_unknown,
+            id_column=id_column,
+            drop_column=read_options.drop_column,
+            ignore_unknown=read_options.ignore_unknown,
+            reading=read_options.csv,
         )
+    x, y = read_options.x, read_options.y
     source = open_data(comm, data, x=x, y=y, labels=labels)
     with mpi.raise_collectively(comm):
         columns = match_features(model.header, source.header, data)
@@ -188,6 +209,18 @@ def open_model_and_data(
             f"{data} is sparse, the model of {folder} takes dense features", agreed=True
         )
     return model, source
+
+
+def _verify_read_options(options: ReadOptions, data: str, is_table: bool) -> None:
+    """Raise UsageError for options of tables where the data is none."""
+    given = {
+        "--drop-column": options.drop_column,
+        "--unknown": options.ignore_unknown,
+        **{flag(name): value for name, value in options.csv.items()},
+    }
+    for name, value in given.items():
+        if value and not is_table:
+            raise UsageError(f"{name} takes a table, as CSV or Parquet; {data} is none")
 
 
 def model_and_data_files(folder: str, source: Source) -> list[Path]:
@@ -228,8 +261,7 @@ def evaluate(
     data: str,
     *,
     comm: Comm,
-    x: str | None = None,
-    y: str | None = None,
+    read_options: ReadOptions = ReadOptions(),  # noqa: B008
     curves: str | None = None,
     overwrite: bool = False,
 ) -> dict[str, dict[str, Any]]:
@@ -243,7 +275,9 @@ def evaluate(
     and `notes` says why. `curves` names a CSV file to write the points of all curves
     to. Splits without rows are left out.
     """
-    model, source = open_model_and_data(folder, data, comm=comm, x=x, y=y)
+    model, source = open_model_and_data(
+        folder, data, comm=comm, read_options=read_options
+    )
     classes = model.header.classes
     targets, expected = source.header.y_shape(1)[1:], model.header.y_shape(1)[1:]
     if targets != expected:
@@ -402,8 +436,7 @@ def predict(
     out: str,
     *,
     comm: Comm,
-    x: str | None = None,
-    y: str | None = None,
+    read_options: ReadOptions = ReadOptions(),  # noqa: B008
     split: str = "all",
     probabilities: bool = False,
     id_column: str | None = None,
@@ -414,10 +447,18 @@ def predict(
     Needs no targets. OUT is HDF5, or a table in CSV, TSV, Parquet or Arrow's format, by
     its ending: see `prediction_files`. split: train, test or all. With `probabilities`
     a table has a column per class, named by its label, else it has none. id_column: the
-    name of a first column with the rows' ids, /SPLIT/id of the data. An output is never
+    name of a first column with the rows' ids: a column of the table, or /SPLIT/id of
+    the data. An output is never
     an input, and replaces a file only with `overwrite`.
     """
-    model, source = open_model_and_data(folder, data, comm=comm, x=x, y=y, labels=False)
+    model, source = open_model_and_data(
+        folder,
+        data,
+        comm=comm,
+        read_options=read_options,
+        labels=False,
+        id_column=id_column,
+    )
     with mpi.raise_collectively(comm):
         splits = _selected_splits(source, split, data)
     if probabilities and not model.has_probabilities:

@@ -13,16 +13,14 @@ from ..comm.topology import Grid
 from ..config import toml
 from ..config.option import flag
 from ..config.options import TrainConfig
-from ..data.create import cache
-from ..data.create.bundled import path_of
-from ..data.create.table import parse_ordinal
 from ..data.hdf5.signature import signature
-from ..data.hdf5.source import Source, open_data
+from ..data.hdf5.source import Source
 from ..data.validation import hold_out
 from ..errors import DataError, UsageError
 from ..reporting import run_folder
 from . import checkpoint
 from .trainer import Resume, Trainer
+from .training_data import open_source, with_data_file
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -37,9 +35,6 @@ RESUMABLE_OPTIONS = {  # those that may differ from before
 }  # fmt: skip
 
 
-TABLE_OPTIONS = (  # how a table is imported; see `ingest`
-    *("label", "task", "drop_column", "ordinal", "missing", "test", "test_size"),
-)
 SWEEP_VALIDATION = 0.2  # what --many is chosen by, unless --validation says more
 
 
@@ -123,45 +118,6 @@ def _load_checkpoint(folder: str, changes: dict[str, Any]) -> Resume:
     return Resume(path, content.attributes)
 
 
-def open_training_data(
-    options: TrainConfig,
-    comm: Comm,
-    say: Callable[..., None] = lambda *text: None,
-) -> Source:
-    """Open the data; a bundled set is first written into the run folder, a table into
-    the cache beside it; collective.
-    """
-    assert options.run is not None  # set by `run.train`
-    folder = pathlib.Path(options.run)
-    given = {name: getattr(options, name) for name in TABLE_OPTIONS}
-    given = {name: value for name, value in given.items() if value is not None}
-    weight = options.weight
-    if cache.is_source(options.data):
-        if weight is not None:
-            given["weight"], weight = weight, None
-        if "ordinal" in given:
-            with mpi.raise_collectively(comm):
-                given["ordinal"] = parse_ordinal(given["ordinal"])
-        quietly = (lambda *text: None) if options.quiet else say
-        data = cache.imported(comm, options.data, folder.parent, given, say=quietly)
-    elif given:
-        raise UsageError(
-            f"{flag(min(given))} takes a table, as CSV or Parquet; {options.data} is "
-            "none",
-            agreed=True,
-        )
-    else:
-        data = mpi.on_root(comm, path_of, options.data, folder)
-    return open_data(
-        comm,
-        data,
-        x=options.x,
-        y=options.y,
-        weight=weight,
-        share=options.rows_share,
-    )
-
-
 def _run(
     options: TrainConfig,
     comm: Comm,
@@ -170,7 +126,10 @@ def _run(
 ) -> dict[str, Any] | None:
     assert options.workers is not None
     with Watchdog(comm, options.hang_after) as watchdog:
-        source = open_training_data(options, comm, say)
+        assert options.run is not None  # set by `train`
+        quietly = (lambda *text: None) if options.quiet else say
+        folder = pathlib.Path(options.run)
+        source = open_source(with_data_file(options, comm, folder, quietly), comm)
         data_signature = signature(comm, source)
         if resume and not options.allow_changed_data:
             _expect_same_data(resume, data_signature, source)

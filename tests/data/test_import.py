@@ -91,7 +91,12 @@ def test_text_becomes_one_feature_a_value_and_ordered_text_a_number(
 def test_target_of_text_or_by_task_makes_classes(tmp_path, label, task, classes, y):
     path = save(tmp_path / "t.csv", MIXED)
     done = ingest(
-        path, tmp_path / "o.h5", label=label, task=task, drop_column=["weight"]
+        path,
+        tmp_path / "o.h5",
+        label=label,
+        task=task,
+        drop_column=["weight"],
+        test_size=0,
     )
     assert done.header.classes == classes
     np.testing.assert_array_equal(rows_of(tmp_path / "o.h5")[1], y)
@@ -176,7 +181,11 @@ BAD_CSV = {
         {"ordinal": {"a": ("x", "y")}},
         "a is 'z' in 1 rows, --ordinal lists x<y",
     ),
-    "text": ("a,b\n1,x\n2,y\n", {"task": "regression"}, "the label b holds texts"),
+    "text": (
+        "a,b\n1,x\n2,y\n",
+        {"task": "regression"},
+        "row 1: b, the label, is 'x', expected a number",
+    ),
     "one class": ("a,b\n1,x\n2,x\n", {}, "1 distinct values, expected 2"),
     "binary": (
         "a,b\n1,x\n2,y\n3,z\n",
@@ -286,7 +295,7 @@ def test_bad_npz_is_refused(tmp_path):
     for name, message in {
         "o": "cannot be read as NPZ: Object arrays",
         "n": "has no array 'X'; it holds features, y",
-        "l": r"X is float64 \(3, 2\) and y is \(4,\)",
+        "l": r"X is float64 \(3, 2\) and y is float64 \(4,\)",
         "z": "cannot be read as NPZ",
     }.items():
         with pytest.raises(DataError, match=message):
@@ -320,7 +329,7 @@ def test_idx_images_are_flattened_and_kept_as_they_are(tmp_path):
         (idx(np.zeros((9, 2, 2), np.uint8))[:-1], "does not hold the"),
         (idx(np.zeros((9, 2, 2), np.uint8)) + b"0", "does not hold the"),
         (b"\0\0\x08\3" + b"\xff" * 12, "more than it can hold"),
-        (idx(np.zeros((5, 2, 2), np.uint8)), r"y is \(9,\)"),
+        (idx(np.zeros((5, 2, 2), np.uint8)), r"y is uint8 \(9,\)"),
     ],
 )
 def test_bad_idx_is_refused(tmp_path, content, message):

@@ -7,7 +7,7 @@ import pytest
 
 from mpipgd.comm import mpi
 from mpipgd.data.create.bundled import BUNDLED, load_bundled
-from mpipgd.data.create.external_shuffle import ExternalShuffle
+from mpipgd.data.create.external_shuffle import ExternalShuffle, UnorderedRows
 from mpipgd.data.create.make import make, make_bundled
 from mpipgd.data.create.split import ShardLayout
 from mpipgd.data.create.synthetic import SyntheticSpec
@@ -162,12 +162,13 @@ def test_external_shuffle_equals_the_one_in_memory(tmp_path, bucket_rows):
         mpi.comm_self(), 50, header, tmp_path, bucket_bytes=bucket_rows * row_bytes
     )
     for lo in range(0, 50, 8):
-        scatter.append(places[lo : lo + 8], X[lo : lo + 8], y[lo : lo + 8])
+        rows = slice(lo, lo + 8)
+        scatter.append(places[rows], UnorderedRows(X[rows], y[rows]))
     assert len(list(tmp_path.iterdir())) == (bucket_rows < 50)
     scatter.finish()
     order = np.argsort(places)
     for lo, hi in ((0, 20), (20, 21), (21, 50)):
-        read_X, read_y, _ = scatter.read(lo, hi)
+        read_X, read_y, *_ = scatter.read(lo, hi)
         np.testing.assert_array_equal(read_X, X[order[lo:hi]])
         np.testing.assert_array_equal(read_y, y[order[lo:hi]])
     scatter.close()

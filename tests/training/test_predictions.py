@@ -9,7 +9,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from mpipgd import predict
+from mpipgd import ReadOptions, predict
 from mpipgd.comm import mpi
 from mpipgd.errors import DataError, UsageError
 from mpipgd.training import inference
@@ -119,7 +119,9 @@ def test_a_file_is_the_same_on_any_number_of_ranks(comm, folder, agree, ending):
 def test_other_files_are_predicted_without_labels(comm, folder, agree):
     home, data = trained(comm, folder, 3)
     change(comm, data, lambda file: file.attrs.pop("format"))
-    rows = predict(home, data, folder / "o.csv", comm=comm, x="train/X")
+    rows = predict(
+        home, data, folder / "o.csv", comm=comm, read_options=ReadOptions(x="train/X")
+    )
     agree(rows["train"] > 0, comm)
 
 

@@ -1,6 +1,7 @@
 """Readers of formats that fit in memory: svmlight, NPZ, IDX images, OpenML.
 
-Each returns a `Table`, which `ingest` shuffles, splits and writes.
+Each returns `Arrays`, whose targets become class numbers or numbers (`Arrays.table`);
+`ingest` shuffles, splits and writes the rows.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import gzip
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,19 +21,20 @@ import numpy as np
 
 from ...errors import DataError
 from ..hdf5.header import Header
-from ..matrix import Csr
+from ..matrix import Csr, n_rows, width
 from .external_shuffle import permuted_reader
-from .targets import encode
+from .targets import class_numbers, encode, numbers
 
 if TYPE_CHECKING:
     from ...array_types import Array, IntArray
     from .external_shuffle import RowReader
-    from .targets import Labels
 
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open}
 IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 MAX_GUESSED_CLASSES = 20  # more distinct whole numbers are taken for a regression
+KINDS = "fiubUS"  # of the dtypes of targets: numbers, truth values, texts
 READ_ERRORS = (
+    OverflowError,
     OSError,
     EOFError,
     ValueError,
@@ -44,104 +46,214 @@ READ_ERRORS = (
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in memory: X (n, d) dense or Csr, y (n,).
+    """Rows in memory: X (n, d) dense or Csr, y (n,) or, for several targets, (n, m).
 
-    The last `n_test` are the test rows; None where the source has none.
+    The last `n_test` are the test rows; None where the source has none. y is None where
+    rows have no targets.
     """
 
     header: Header
     X: Array | Csr
-    y: Array
+    y: Array | None
     n_test: int | None = None
 
     @property
     def rows(self) -> int:
         """The number of rows."""
-        return len(self.y)
+        return n_rows(self.X)
 
     def shuffled(self, destinations: IntArray) -> RowReader:
         """Return `read(lo, hi)` of the rows in the order of their destinations."""
-        return permuted_reader(self.X, self.y, destinations, self.header)
+        y = np.zeros(self.rows) if self.y is None else self.y
+        return permuted_reader(self.X, y, destinations, self.header)
 
 
-def read_svmlight(
-    source: str, *, dtype: str | None = None, task: str | None = None
-) -> Table:
+@dataclass(frozen=True)
+class Arrays:
+    """What a source holds: X (n, d) dense or Csr, and targets y as they are written.
+
+    where: what messages call y. is_classes: whether y are classes unless the user says
+    otherwise; None for whole numbers and texts.
+    """
+
+    source: str
+    X: Array | Csr
+    y: Array | None
+    where: str
+    is_classes: bool | None = None
+    n_test: int | None = None
+    feature_names: tuple[str, ...] | None = None
+
+    def table(self, *, task: str | None = None, dtype: str | None = None) -> Table:
+        """Return the rows for training, see `targets.encode`; DataError without y."""
+        if self.y is None:
+            raise DataError(f"{self.source} holds no targets")
+        if self.y.ndim == 2:
+            return self._table_of_targets(task, dtype)
+        task, classes, y = encode(self.y, task, self.where, classes=self.is_classes)
+        return Table(self._header(task, dtype, classes=classes), self.X, y, self.n_test)
+
+    def _table_of_targets(self, task: str | None, dtype: str | None) -> Table:
+        assert self.y is not None
+        if task not in (None, "regression"):
+            raise DataError(f"{self.where} has shape {self.y.shape}, --task {task}")
+        targets = tuple(f"y{k}" for k in range(self.y.shape[1]))
+        header = self._header("regression", dtype, targets=targets)
+        return Table(header, self.X, numbers(self.y, self.where), self.n_test)
+
+    def _header(self, task: str, dtype: str | None, **target: Any) -> Header:
+        is_single = not isinstance(self.X, Csr) and self.X.dtype == np.float32
+        return Header(
+            task,
+            width(self.X),
+            dtype=dtype or ("float32" if is_single else "float64"),
+            sparse=isinstance(self.X, Csr),
+            feature_names=self.feature_names,
+            source=Path(self.source).name,
+            **target,
+        )
+
+    def table_like(self, header: Header, *, labels: bool) -> Table:
+        """Return the rows for a model that was trained on data of a header.
+
+        Sparse rows may have fewer features, whose values are 0, and classes may be
+        absent. Without `labels` rows may have no targets. Raises DataError.
+        """
+        found, expected, X = width(self.X), header.n_features, self.X
+        if found > expected or (found < expected and not isinstance(X, Csr)):
+            raise DataError(
+                f"{self.source} has {found} features, the model takes {expected}"
+            )
+        if isinstance(X, Csr):
+            X = X._replace(width=expected)
+        header = replace(
+            header,
+            sparse=isinstance(X, Csr),
+            weight=None,
+            encoding=None,
+            source=Path(self.source).name,
+        )
+        if not labels:
+            return Table(header, X, None)
+        if self.y is None:
+            raise DataError(f"{self.source} holds no targets: predict needs none")
+        if self.y.shape != header.y_shape(len(self.y)):
+            raise DataError(
+                f"{self.where} has shape {self.y.shape}, the model's targets "
+                f"{header.y_shape(len(self.y))}"
+            )
+        if header.classes is None:
+            return Table(header, X, numbers(self.y, self.where))
+        return Table(header, X, class_numbers(self.y, header.classes, self.where))
+
+
+def read_svmlight(source: str) -> Arrays:
     """Read svmlight/LIBSVM text as sparse rows; few whole numbers as y are classes."""
     from sklearn.datasets import load_svmlight_file
 
-    dtype = dtype or "float64"
     with _reading(source, "svmlight"), open_source(source) as file:
-        X, y = load_svmlight_file(file, dtype=np.dtype(dtype))
+        X, y = load_svmlight_file(file)
     _verify_columns(X, source)
+    if not np.isfinite(X.data).all():
+        entry = int(np.isfinite(X.data).argmin())
+        row = int(np.searchsorted(X.indptr, entry, side="right"))
+        raise DataError(
+            f"{source}: row {row}: feature {X.indices[entry] + 1} is {X.data[entry]}, "
+            "expected finite numbers"
+        )
     distinct = np.unique(y)
-    is_classes = (
+    is_classes = bool(
         len(distinct) <= MAX_GUESSED_CLASSES and (distinct == np.floor(distinct)).all()
     )
-    task, classes, y = encode(
-        y, task, f"{source}: the target", classes=bool(is_classes)
-    )
-    csr = Csr(X.data, X.indices, X.indptr.astype(np.int64), X.shape[1])
-    return Table(_header(source, (task, classes), X, dtype), csr, y)
+    return Arrays(source, _csr(X), y, f"{source}: the target", is_classes)
 
 
 def read_npz(
-    source: str,
-    *,
-    dtype: str | None = None,
-    task: str | None = None,
-    x_name: str = "X",
-    y_name: str = "y",
-) -> Table:
-    """Read the arrays X, y and, if present, X_test, y_test; integers are classes."""
+    source: str, *, x_name: str = "X", y_name: str = "y", labels_file: str | None = None
+) -> Arrays:
+    """Read the arrays X, y and, if present, X_test, y_test; or scipy's sparse matrix.
+
+    Integers are classes. y may be in an NPY file of its own, and may be missing.
+    """
     with _reading(source, "NPZ"), open_source(source) as file:
         with np.load(file, allow_pickle=False) as arrays:
-            X, y = (_array(arrays, name, source) for name in (x_name, y_name))
-            n_test = None
-            if f"{x_name}_test" in arrays and f"{y_name}_test" in arrays:
-                X_test = _array(arrays, f"{x_name}_test", source)
-                y_test = _array(arrays, f"{y_name}_test", source)
+            names = set(arrays.files)
+            if {"format", "shape", "data"} <= names:
+                return _read_scipy(source, labels_file)
+            X, n_test = _array(arrays, x_name, source), None
+            y = arrays[y_name] if y_name in names and labels_file is None else None
+            tests = f"{x_name}_test", f"{y_name}_test"
+            if y is None and labels_file is None and y_name != "y":
+                _array(arrays, y_name, source)  # which the user has named
+            if labels_file is not None:
+                y = _labels(labels_file)
+            elif y is not None and {*tests} <= names:
+                X_test, y_test = (_array(arrays, name, source) for name in tests)
                 _verify_shapes(source, X_test, y_test)
-                _verify_shapes(source, X, y, width=X_test.shape[1:])
+                _verify_shapes(source, X, y, row_shape=X_test.shape[1:])
                 n_test = len(y_test)
                 X, y = np.concatenate([X, X_test]), np.concatenate([y, y_test])
     _verify_shapes(source, X, y)
-    task, classes, y = encode(y, task, f"{source}: {y_name}")
-    dtype = dtype or ("float32" if X.dtype == np.float32 else "float64")
-    return Table(_header(source, (task, classes), X, dtype), X, y, n_test)
+    return Arrays(source, X, y, f"{source}: {y_name}", n_test=n_test)
 
 
-def read_idx(
-    source: str,
-    *,
-    dtype: str | None = None,
-    task: str | None = None,
-    labels_file: str | None = None,
-) -> Table:
+def _read_scipy(source: str, labels_file: str | None) -> Arrays:
+    """Read what `scipy.sparse.save_npz` has written, and y from an NPY file."""
+    from scipy.sparse import load_npz
+
+    with open_source(source) as file:
+        X = load_npz(file).tocsr()
+    X.sum_duplicates()
+    _verify_columns(X, source)
+    if X.dtype.kind not in "fiub" or not np.isfinite(X.data).all():
+        raise DataError(f"{source} holds {X.dtype} that is not all finite numbers")
+    X = _csr(X.astype(np.float32 if X.dtype == np.float32 else np.float64))
+    y = None if labels_file is None else _labels(labels_file)
+    if y is not None and y.shape[0] != n_rows(X):
+        raise DataError(
+            f"{labels_file} holds {len(y)} targets, {source} {n_rows(X)} rows"
+        )
+    return Arrays(source, X, y, str(labels_file))
+
+
+def _labels(path: str) -> Array:
+    """Return the array of an NPY file, (n,) or (n, m)."""
+    with _reading(path, "NPY"), open_source(path) as file:
+        y = np.load(file, allow_pickle=False)
+    if (
+        not isinstance(y, np.ndarray)
+        or y.ndim not in (1, 2)
+        or y.dtype.kind not in KINDS
+    ):
+        raise DataError(f"{path} is no array (n,) or (n, m) of numbers or texts")
+    return y
+
+
+def read_idx(source: str, *, labels_file: str | None = None) -> Arrays:
     """Read IDX images (the MNIST format), flattened, with unscaled pixels; float32.
 
-    labels_file: by default the name of the images with "labels-idx1".
+    labels_file: by default the name of the images with "labels-idx1"; without such a
+    file rows have no targets.
     """
-    if labels_file is None and "images-idx3" not in str(source):
-        raise DataError(
-            f"{source}: which labels? name their file with --labels-file FILE"
-        )
-    labels_file = labels_file or str(source).replace("images-idx3", "labels-idx1")
-    X, y = _idx(source), _idx(labels_file)
-    X = X.reshape(len(X), -1)
+    labels_file = labels_file or labels_beside(source)
+    X = _idx(source)
+    X = X.reshape(len(X), -1).astype(np.float32, copy=False)
+    y = None if labels_file is None else _idx(labels_file)
     _verify_shapes(f"{source} and {labels_file}", X, y)
-    task, classes, y = encode(y, task, str(labels_file))
-    return Table(_header(source, (task, classes), X, dtype or "float32"), X, y)
+    return Arrays(source, X, y, str(labels_file))
+
+
+def labels_beside(source: str) -> str | None:
+    """Return the file of the labels of IDX images, if there is one of such a name."""
+    path = Path(source)
+    name = path.name.replace("images-idx3", "labels-idx1")
+    beside = path.with_name(name)
+    return str(beside) if beside != path and beside.exists() else None
 
 
 def read_openml(
-    source: str,
-    *,
-    dtype: str | None = None,
-    task: str | None = None,
-    label: str | None = None,
-    version: str | int = "active",
-) -> Table:
+    source: str, *, label: str | None = None, version: str | int = "active"
+) -> Arrays:
     """Fetch a data set of OpenML by name or number; categories become numbers."""
     from sklearn.datasets import fetch_openml
 
@@ -156,15 +268,11 @@ def read_openml(
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"OpenML gave no data set {name!r}: {error}") from error
     X, y = bunch.data, np.asarray(bunch.target)
-    dtype = dtype or "float64"
-    task, classes, y = encode(y, task, f"OpenML {name}: the target")
-    header = _header(
-        f"OpenML {name}", (task, classes), X, dtype, names=bunch.feature_names
+    X = _csr(X.tocsr()) if hasattr(X, "tocsr") else X  # scipy's sparse matrices
+    names = tuple(map(str, bunch.feature_names)) or None
+    return Arrays(
+        f"OpenML {name}", X, y, f"OpenML {name}: the target", feature_names=names
     )
-    if header.sparse:
-        X = X.tocsr()
-        X = Csr(X.data, X.indices, X.indptr.astype(np.int64), X.shape[1])
-    return Table(header, X, y)
 
 
 def open_source(path: str | Path) -> IO[Any]:
@@ -185,24 +293,9 @@ def _reading(source: str, kind: str) -> Iterator[None]:
         raise DataError(f"{source} cannot be read as {kind}: {error}") from error
 
 
-def _header(
-    source: str,
-    target: tuple[str, Labels | None],
-    X: Any,
-    dtype: str,
-    *,
-    names: Sequence[str] | None = None,
-) -> Header:
-    task, classes = target
-    return Header(
-        task,
-        X.shape[1],
-        dtype=dtype,
-        sparse=hasattr(X, "tocsr"),  # scipy's sparse matrices, whichever it is
-        classes=classes,
-        feature_names=tuple(map(str, names)) if names else None,
-        source=Path(source).name,
-    )
+def _csr(X: Any) -> Csr:
+    """Return a CSR matrix of scipy as ours."""
+    return Csr(X.data, X.indices, X.indptr.astype(np.int64), X.shape[1])
 
 
 def _verify_columns(X: Any, source: str) -> None:
@@ -219,13 +312,22 @@ def _array(arrays: Any, name: str, source: str) -> Array:
 
 
 def _verify_shapes(
-    source: str, X: Array, y: Array, *, width: tuple[int, ...] | None = None
+    source: str, X: Array, y: Array | None, *, row_shape: tuple[int, ...] | None = None
 ) -> None:
-    fits = X.ndim == 2 and y.ndim == 1 and len(X) == len(y) and X.dtype.kind in "fiub"
-    if not fits or (width is not None and X.shape[1:] != width):
+    fits = X.ndim == 2 and X.dtype.kind in "fiub" and X.shape[1] > 0 and len(X) > 0
+    if y is not None:
+        fits = fits and y.ndim in (1, 2) and len(y) == len(X) and y.dtype.kind in KINDS
+    if not fits or (row_shape is not None and X.shape[1:] != row_shape):
+        of_y = "missing" if y is None else f"{y.dtype} {y.shape}"
+        expected = "d" if row_shape is None else ", ".join(map(str, row_shape))
         raise DataError(
-            f"{source}: X is {X.dtype} {X.shape} and y is {y.shape}, expected numbers "
-            f"(n, {'d' if width is None else ', '.join(map(str, width))}) and (n,)"
+            f"{source}: X is {X.dtype} {X.shape} and y is {of_y}, expected numbers "
+            f"(n, {expected}) and numbers or texts (n,), n from 1"
+        )
+    if X.dtype.kind == "f" and not np.isfinite(X).all():
+        row, column = np.argwhere(~np.isfinite(X))[0]
+        raise DataError(
+            f"{source}: X[{row}, {column}] is {X[row, column]}, expected finite numbers"
         )
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...comm import mpi
 from ...errors import DataError
-from .arrays import OPENERS
-from .ingest import SUFFIXES, ingest, is_table, open_readers
+from .arrays import labels_beside
+from .ingest import apply_arrays, ingest, is_table, open_readers, source_files
 from .table import apply_encoding
 
 if TYPE_CHECKING:
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
 FOLDER = "cache"  # beside the run folders
 VERSION = 1  # of what is written: another one makes all files anew
 SAMPLES, SAMPLE_BYTES = 64, 1 << 16
-
-
-def is_source(data: str) -> bool:
-    """Return whether DATA is a file to import, by its ending: no HDF5, no folder."""
-    suffixes = [suffix for suffix in Path(data).suffixes if suffix not in OPENERS]
-    name = Path(data).name
-    return (bool(suffixes) and suffixes[-1].lower() in SUFFIXES) or "idx3" in name
 
 
 def imported(
@@ -54,8 +48,15 @@ def imported(
         for note in done.notes:
             say(f"notice    {note}")
 
-    sources = [data, *([options["test"]] if options.get("test") else [])]
+    sources = mpi.on_root(comm, partial(_all_files, data, options.get("test")))
     return _cached(comm, sources, folder, options, make, say)
+
+
+def _all_files(data: str, test: str | None = None) -> list[str]:
+    """Return the files that decide what is in a source."""
+    files = [*source_files(data), *([test] if test else [])]
+    labels_file = labels_beside(files[0])
+    return files if labels_file is None else [*files, labels_file]
 
 
 def applied(
@@ -65,35 +66,48 @@ def applied(
     header: Header,
     *,
     labels: bool,
+    id_column: str | None = None,
+    drop_column: Sequence[str] = (),
     ignore_unknown: bool = False,
+    reading: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return the data file of a table in the encoding of a model's header; collective.
+    """Return the data file of a source in the encoding of a model's header; collective.
 
-    Its rows are test rows, in the order of the table. Without `labels` they have none.
+    Its rows are test rows, in the order of the source. Without `labels` they have none.
+    The rest is for tables, see `apply_encoding`; reading: how a CSV is written.
     """
-    if not is_table(data):
-        options: dict[str, Any] = {"test_size": 0.0}
-        return imported(comm, data, folder, options)
+    with mpi.raise_collectively(comm):
+        table = is_table(data)
+    sources = mpi.on_root(comm, _all_files, data)
 
     def make(out: str) -> None:
-        with open_readers(comm, [data], Path(out).parent) as readers:
+        if not table:
+            apply_arrays(comm, sources[0], out, header, labels=labels)
+            return
+        folder = Path(out).parent
+        with open_readers(comm, sources, folder, **(reading or {})) as readers:
             apply_encoding(
                 comm,
-                readers[0],
+                readers,
                 out,
                 header,
                 labels=labels,
+                id_column=id_column,
+                drop_column=drop_column,
                 ignore_unknown=ignore_unknown,
             )
 
-    assert header.encoding is not None
+    encoding = header.encoding
     key = {
-        "encoding": header.encoding.to_json(),
-        "classes": header.classes,
+        "encoding": None if encoding is None else encoding.to_json(),
+        "header": str(replace(header, encoding=None)),
         "labels": labels,
+        "id_column": id_column,
+        "drop_column": list(drop_column),
         "ignore_unknown": ignore_unknown,
+        "reading": dict(reading or {}),
     }
-    return _cached(comm, [data], folder, key, make)
+    return _cached(comm, sources, folder, key, make)
 
 
 def _cached(
@@ -125,6 +139,8 @@ def _file_name(sources: list[str], options: dict[str, Any]) -> str:
 def _signature(source: str) -> bytes:
     """Return the sha256 of size, time and evenly spaced pieces of a file; DataError."""
     digest = hashlib.sha256()
+    if not Path(source).is_file():  # a pipe would wait for its writer
+        raise DataError(f"{source} does not exist or is no file")
     try:
         with open(source, "rb") as file:
             status = os.fstat(file.fileno())

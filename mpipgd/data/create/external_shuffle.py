@@ -10,12 +10,13 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ...comm import mpi
-from ..matrix import Matrix, take_rows
+from ..encoding import Entries
+from ..matrix import Csr, Matrix, take_rows
 
 if TYPE_CHECKING:
     from ...array_types import Array, FloatArray, IntArray
@@ -26,11 +27,21 @@ BUCKET_BYTES = 64 << 20
 
 
 class Rows(NamedTuple):
-    """Features (n, width), targets (n,) and row weights (n,), None where all are 1."""
+    """X (n, width), y (n,), and row weights and ids (n,) where rows have some."""
 
     X: Matrix
     y: Array
     weights: FloatArray | None = None
+    ids: Array | None = None
+
+
+class UnorderedRows(NamedTuple):
+    """Rows as they come: features (n, width) or `Entries`, else as in `Rows`."""
+
+    X: FloatArray | Entries
+    y: Array
+    weights: FloatArray | None = None
+    ids: Array | None = None
 
 
 RowReader: TypeAlias = Callable[[int, int], Rows]
@@ -58,6 +69,9 @@ class ExternalShuffle:
     are gathered in memory; several buckets are files, one a rank, in a temporary folder
     in `folder`, which all ranks see, until `close`. Collective to make, to finish and
     to close.
+
+    entries: how many features of a row may be other than 0, where X is sparse. ids: the
+    dtype of the rows' ids, None without any.
     """
 
     def __init__(
@@ -67,13 +81,19 @@ class ExternalShuffle:
         header: Header,
         folder: Path,
         *,
+        entries: int = 0,
+        ids: np.dtype[Any] | None = None,
         bucket_bytes: int = BUCKET_BYTES,
     ) -> None:
-        self.comm, self._header = comm, header
-        features = (header.n_features,)
-        columns = [("destination", "i8"), ("y", "f8"), ("X", header.dtype, features)]
+        self.comm, self._header, self._has_ids = comm, header, ids is not None
+        columns: list[Any] = [("destination", "i8"), ("y", "f8")]
+        if header.sparse:
+            columns += [("features", "i4", (entries,))]
+        columns += [("X", header.dtype, (entries or header.n_features,))]
         if header.weight is not None:
             columns.append(("weight", "f8"))
+        if ids is not None:
+            columns.append(("id", ids))
         self._record = np.dtype(columns)
         self._bucket_rows = max(1, bucket_bytes // self._record.itemsize)
         self._in_memory: list[Array] = []  # records, where there is one bucket
@@ -83,18 +103,18 @@ class ExternalShuffle:
             make_folder = partial(tempfile.mkdtemp, prefix=".mpipgd-", dir=folder)
             self._folder = Path(mpi.on_root(comm, make_folder))
 
-    def append(
-        self,
-        destinations: IntArray,
-        X: FloatArray,
-        y: Array,
-        weights: FloatArray | None = None,
-    ) -> None:
-        """Add rows: destinations (n,), X (n, d), y (n,), weights (n,) if there are."""
+    def append(self, destinations: IntArray, rows: UnorderedRows) -> None:
+        """Add rows with their destinations (n,)."""
         records = np.empty(len(destinations), self._record)
-        records["destination"], records["X"], records["y"] = destinations, X, y
-        if weights is not None:
-            records["weight"] = weights
+        records["destination"], records["y"] = destinations, rows.y
+        if isinstance(rows.X, Entries):
+            records["features"], records["X"] = rows.X
+        else:
+            records["X"] = rows.X
+        if rows.weights is not None:
+            records["weight"] = rows.weights
+        if rows.ids is not None:
+            records["id"] = rows.ids
         if self._folder is None:
             self._in_memory.append(records)
             return
@@ -123,8 +143,12 @@ class ExternalShuffle:
             start = number * size
             blocks.append(self._bucket(number)[max(lo - start, 0) : hi - start])
         rows = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        X: Matrix = rows["X"]
+        if self._header.sparse:
+            X = _csr(rows["features"], rows["X"], self._header.n_features)
         weights = None if self._header.weight is None else rows["weight"]
-        return Rows(rows["X"], rows["y"].astype(self._header.y_dtype), weights)
+        ids = rows["id"] if self._has_ids else None
+        return Rows(X, rows["y"].astype(self._header.y_dtype), weights, ids)
 
     def _bucket(self, number: int) -> Array:
         """Return the records of a bucket in order; the last one stays loaded."""
@@ -145,3 +169,10 @@ class ExternalShuffle:
         self.comm.barrier()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _csr(features: IntArray, values: FloatArray, width: int) -> Csr:
+    """Return rows with the values (n, k) of features (n, k), without zeros."""
+    present = values != 0
+    indptr = np.append(0, np.cumsum(np.count_nonzero(present, axis=1)))
+    return Csr(values[present], features[present], indptr, width)

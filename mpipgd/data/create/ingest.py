@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import inspect
 import shutil
 import tempfile
@@ -12,18 +13,29 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...atomic_file import translate_os_errors, verify_output
 from ...comm import mpi
 from ...errors import DataError, UsageError
 from ...reporting.progress import Progress
 from ..tables.arrow import ArrowReader, ParquetReader
 from ..tables.csv import CsvReader
-from .arrays import OPENERS, Table, read_idx, read_npz, read_openml, read_svmlight
-from .split import ShardLayout, output_files, write_files
+from .arrays import (
+    OPENERS,
+    Arrays,
+    Table,
+    read_idx,
+    read_npz,
+    read_openml,
+    read_svmlight,
+)
+from .split import ShardLayout, output_files, write_files, write_in_order
 from .table import Import, draw_order, import_table
 
 if TYPE_CHECKING:
     from ...comm.mpi import Comm
+    from ..hdf5.header import Header
     from ..tables.base import TableReader
 
 TABLE_READERS: dict[str, Callable[..., TableReader]] = {
@@ -31,7 +43,7 @@ TABLE_READERS: dict[str, Callable[..., TableReader]] = {
     "parquet": ParquetReader,
     "arrow": ArrowReader,
 }
-ARRAY_READERS: dict[str, Callable[..., Table]] = {
+ARRAY_READERS: dict[str, Callable[..., Arrays]] = {
     "svmlight": read_svmlight,
     "npz": read_npz,
     "idx": read_idx,
@@ -45,8 +57,8 @@ SUFFIXES = {
     **dict.fromkeys((".svm", ".libsvm", ".svmlight"), "svmlight"),
     ".npz": "npz",
 }
-FLAGS = {"header": "no-header"}
-CSV_OPTIONS = ("separator", "decimal", "encoding", "header")
+FLAGS = {"header": "no-header", "id_column": "id"}
+CSV_OPTIONS = ("separator", "decimal", "thousands", "encoding", "header")
 CREATION_OPTIONS = ("comm", "readers", "out", "progress")  # not of the command line
 
 
@@ -66,14 +78,16 @@ def ingest(
 ) -> Import:
     """Import SOURCE into OUT; collective.
 
-    kind: one of `KINDS`, by default guessed from the name. options: those of its reader
-    and, for tables, of `import_table` (label, task, ordinal, …). Exactly
-    round(n·test_size) rows, drawn by the seed, become test rows, unless the source has
-    test rows, or the file `test` holds them. Raises DataError and UsageError.
+    source: a file, or several tables with the same columns as a glob or a folder. kind:
+    one of `KINDS`, by default guessed from the name. options: those of its reader and,
+    for tables, of `import_table` (label, task, ordinal, …). Exactly round(n·test_size)
+    rows, drawn by the seed, become test rows, unless the source has test rows, or the
+    file `test` holds them. Raises DataError and UsageError.
     """
     source, out = str(source), str(out)
+    paths: list[str] = mpi.on_root(comm, source_files, source)
     with mpi.raise_collectively(comm):
-        kind = kind or kind_of(source)
+        kind = kind or kind_of(paths[0])
         _verify_options(kind, options | ({"test": test} if test else {}))
     common: dict[str, Any] = {
         "test_size": test_size,
@@ -82,17 +96,75 @@ def ingest(
         "overwrite": overwrite,
     }
     if kind in TABLE_READERS:
-        return _import_table(comm, source, out, kind, test, quiet, common | options)
-    read = partial(ARRAY_READERS[kind], source, **options)
+        return _import_tables(comm, paths, out, kind, test, quiet, common | options)
+    with mpi.raise_collectively(comm):
+        if len(paths) > 1:
+            raise UsageError(f"{source} is {len(paths)} files, {kind} takes one")
+    target = {name: options.pop(name, None) for name in ("task", "dtype")}
+
+    def read() -> Table:
+        return ARRAY_READERS[kind](paths[0], **options).table(**target)
+
     done: Import = mpi.on_root(
-        comm, partial(_import_arrays, source, out, read, quiet, **common)
+        comm, partial(_import_arrays, paths[0], out, read, quiet, **common)
     )
     return done
 
 
-def _import_table(
+def apply_arrays(
+    comm: Comm, source: str, out: str, header: Header, *, labels: bool
+) -> None:
+    """Write the rows of arrays as test rows, in order, for a model; collective.
+
+    header: of the data that the model was trained on; see `Arrays.table_like`.
+    """
+    with mpi.raise_collectively(comm):
+        kind = kind_of(source)
+
+    def write() -> None:
+        table = ARRAY_READERS[kind](source).table_like(header, labels=labels)
+        (file,) = output_files(out, 1, overwrite=True)
+        read = table.shuffled(np.arange(table.rows))
+        write_in_order(file, table.header, table.rows, read, labels=labels)
+
+    mpi.on_root(comm, write)
+
+
+def source_files(source: str) -> list[str]:
+    """Return the files of a source: a glob or a folder of tables, sorted, or one file.
+
+    Raises DataError where there are none, or of several kinds.
+    """
+    path = Path(source)
+    if path.is_dir():
+        files = sorted(str(file) for file in path.iterdir() if _has_kind(file))
+    elif not path.exists() and any(char in source for char in "*?["):
+        files = sorted(glob.glob(source))
+    else:
+        return [source]
+    kinds = {kind_of(file) for file in files}
+    if len(kinds) != 1:
+        what = "no file" if not kinds else f"files of kinds {', '.join(sorted(kinds))}"
+        raise DataError(f"{source} holds {what}, expected tables of one kind")
+    return files
+
+
+def _has_kind(path: Path) -> bool:
+    suffixes = [suffix for suffix in path.suffixes if suffix not in OPENERS]
+    return bool(suffixes) and suffixes[-1].lower() in SUFFIXES
+
+
+def is_source(data: str) -> bool:
+    """Return whether DATA is to be imported: no HDF5, and no bundled set."""
+    path = Path(data)
+    if path.is_dir():
+        return not any(path.glob("*.h5")) and any(map(_has_kind, path.iterdir()))
+    return _has_kind(path) or "idx3" in path.name
+
+
+def _import_tables(
     comm: Comm,
-    source: str,
+    paths: list[str],
     out: str,
     kind: str,
     test: str | None,
@@ -100,22 +172,22 @@ def _import_table(
     options: dict[str, Any],
 ) -> Import:
     reading = {key: options.pop(key) for key in CSV_OPTIONS if key in options}
-    paths = [path for path in (source, test) if path is not None]
+    paths = [*paths, *([test] if test else [])]
     mpi.on_root(comm, partial(_verify_out, out, paths, options["overwrite"]))
     with open_readers(comm, paths, Path(out).parent, kind, **reading) as readers:
         return import_table(
             comm,
-            readers[:1],
+            readers[:-1] if test else readers,
             out,
-            test=readers[1] if test else None,
+            test=readers[-1] if test else None,
             progress=Progress(0, "writing", **_stream(quiet)),
             **options,
         )
 
 
 def is_table(source: str) -> bool:
-    """Return whether a source is a table of named columns, by its name."""
-    return kind_of(source) in TABLE_READERS
+    """Return whether a source is a table of named columns, or several, by name."""
+    return kind_of(source_files(source)[0]) in TABLE_READERS
 
 
 @contextlib.contextmanager
@@ -134,8 +206,8 @@ def open_readers(
                 read = TABLE_READERS[kind or kind_of(path)]
                 if not Path(path).is_file():
                     raise DataError(f"{path} does not exist or is no file")
-            plain = stack.enter_context(decompressed(comm, path, folder))
-            readers.append(read(comm, plain, **options))
+            file = stack.enter_context(decompressed(comm, path, folder))
+            readers.append(read(comm, path, file=file, **options))
         yield readers
 
 
@@ -231,7 +303,7 @@ def _verify_options(kind: str, options: dict[str, Any]) -> None:
         known = {*inspect.signature(import_table).parameters} - {*CREATION_OPTIONS}
         known |= {*CSV_OPTIONS} if kind == "csv" else set()
     else:
-        known = {*inspect.signature(ARRAY_READERS[kind]).parameters}
+        known = {*inspect.signature(ARRAY_READERS[kind]).parameters, "task", "dtype"}
     for name in options:
         if name not in known:
             flag = FLAGS.get(name, name).replace("_", "-")

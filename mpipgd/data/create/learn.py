@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,13 +19,17 @@ from ...errors import DataError, UsageError
 from ..encoding import (
     CATEGORY,
     DATE,
+    DATE_PARTS,
+    HASH,
     MAX_CATEGORIES,
     NUMBER,
     ORDINAL,
+    PARTS,
+    TEXTS,
     ColumnEncoding,
     Encoding,
-    as_numbers,
     as_texts,
+    is_number,
 )
 from ..standardize import Moments, merge_all, moments
 from ..tables import base
@@ -32,25 +37,52 @@ from .targets import sort_labels
 
 if TYPE_CHECKING:
     from ...array_types import BoolArray, FloatArray
-    from ...comm.mpi import Comm
     from ..tables.blocks import Block, TableBlocks
 
+MAX_CATEGORY_LENGTH = 1000  # longer texts are no categories
+MOSTLY = 0.2  # of cells may be other than numbers in a column that is mostly numbers
 MISSING = ("error", "drop", "mean", "median", "most-frequent", "indicator")
 
 
 class ColumnSummary(NamedTuple):
-    """What a block says of a column: see `learn_encoding`.
+    """What the training rows of a block say of a column: see `learn_encoding`.
 
     missing   missing cells
-    counts    text -> how many, of texts and where the most frequent value is wanted
+    counts    text -> how many, of texts
     moments   of numbers and dates
-    values    (n,) all numbers, where the median is wanted
+    values    (n,) all numbers, where the median or the most frequent is wanted
+    has_times whether some date has a time of day
     """
 
     missing: int
     counts: Counter[str] | None = None
     moments: Moments | None = None
     values: FloatArray | None = None
+    has_times: bool = False
+
+
+class ColumnOptions(NamedTuple):
+    """What the user says of columns, by their names.
+
+    ordinal      -> the column's texts in order
+    hash         -> features to hash its texts to
+    date         -> the format of its dates, as "%d/%m/%Y"
+    date_parts   columns of dates that become year, month, …
+    """
+
+    ordinal: Mapping[str, Sequence[str]] = {}
+    hash: Mapping[str, int] = {}
+    date: Mapping[str, str] = {}
+    date_parts: Collection[str] = ()
+
+    @property
+    def read_as_text(self) -> set[str]:
+        """The columns whose cells are needed as they are written."""
+        return {*self.ordinal, *self.hash, *self.date}
+
+    def columns(self) -> set[str]:
+        """Return all columns that something is said of."""
+        return self.read_as_text | {*self.date_parts}
 
 
 def learn_encoding(
@@ -60,123 +92,167 @@ def learn_encoding(
     *,
     label: str | None,
     ignored: Collection[str] = (),
-    ordinal: Mapping[str, Sequence[str]] | None = None,
+    options: ColumnOptions,
     missing: str = "error",
 ) -> Encoding:
     """Return the encoding of some columns of a table; collective.
 
-    is_training (n,) says which rows count. `ordinal`: column -> its texts in order;
-    other texts become categories. `missing` says what stands for missing cells: for
-    numbers and dates their mean or median, for texts and with "most-frequent" the most
-    frequent value, the smallest of several; "indicator" takes the mean and adds a
-    feature that says so, for columns that miss cells in training rows. "error" and
-    "drop" learn nothing. Raises DataError.
+    is_training (n,) says which rows count. Texts become categories unless `options` say
+    otherwise. `missing` says what stands for missing cells: for numbers and dates their
+    mean or median, for texts and with "most-frequent" the most frequent value, the
+    smallest of several; "indicator" takes the mean and adds a feature that says so, for
+    columns that miss cells in training rows. "error" and "drop" learn nothing. Raises
+    DataError.
     """
-    ordinal = ordinal or {}
-    kinds = {name: _kind(blocks.types[name], name in ordinal) for name in features}
+    drafts = {}
+    with mpi.raise_collectively(blocks.comm):
+        for name in features:
+            drafts[name] = _draft(name, blocks.types[name], options)
     local: dict[str, list[ColumnSummary]] = {name: [] for name in features}
     with mpi.raise_collectively(blocks.comm):
         for block in blocks:
             rows = is_training[block.first : block.first + block.table.num_rows]
-            training = block.table if rows.all() else block.table.filter(rows)
-            for name, kind in kinds.items():
-                summary = _summarise(training[name], name, kind, missing, block)
-                local[name].append(summary)
+            for name, draft in drafts.items():
+                local[name].append(_summarise(draft, block, rows, missing))
     columns = []
-    for name, kind in kinds.items():
-        summaries = _gather(blocks.comm, local[name])
+    for name, draft in drafts.items():
+        of_ranks = blocks.comm.gather(local[name])
+        summaries = [summary for of_rank in of_ranks or () for summary in of_rank]
+        path = blocks.readers[0].path
         column = mpi.on_root(
-            blocks.comm, _encoding_of, name, kind, summaries, missing, ordinal.get(name)
+            blocks.comm, _learn_column, draft, summaries, missing, path
         )
         columns.append(column)
     return Encoding(tuple(columns), label, tuple(ignored))
 
 
-def _gather(comm: Comm, local: list[ColumnSummary]) -> list[ColumnSummary]:
-    """Return on rank 0 the summaries of all blocks in order; elsewhere nothing."""
-    of_ranks = comm.gather(local)
-    return [summary for of_rank in of_ranks or () for summary in of_rank]
-
-
-def _kind(cell_type: str, ordinal: bool) -> str:
-    if ordinal:
-        return ORDINAL
-    if cell_type == base.DATE:
-        return DATE
-    return CATEGORY if cell_type == base.TEXT else NUMBER
+def _draft(name: str, cell_type: str, options: ColumnOptions) -> ColumnEncoding:
+    """Return what is known of a column's encoding before its cells are read."""
+    if name in options.ordinal:
+        return ColumnEncoding(name, ORDINAL, tuple(options.ordinal[name]))
+    if name in options.hash:
+        return ColumnEncoding(name, HASH, size=options.hash[name])
+    if name in options.date or name in options.date_parts or cell_type == base.DATE:
+        kind = DATE_PARTS if name in options.date_parts else DATE
+        if kind == DATE_PARTS and cell_type in base.NUMBERS:
+            raise DataError(f"--date-parts {name}: it holds numbers, expected dates")
+        return ColumnEncoding(name, kind, format=options.date.get(name))
+    return ColumnEncoding(name, CATEGORY if cell_type == base.TEXT else NUMBER)
 
 
 def _summarise(
-    column: Any, name: str, kind: str, missing: str, block: Block
+    draft: ColumnEncoding, block: Block, is_training: BoolArray, missing: str
 ) -> ColumnSummary:
     """Return what the training rows of a block say of a column; DataError."""
-    n_missing = column.null_count
-    column = column.drop_null()
-    if kind in (CATEGORY, ORDINAL):
-        counts = as_texts(column).value_counts()
+    column = block.table[draft.name]
+    is_missing = np.asarray(column.is_null())
+    n_missing = int(np.count_nonzero(is_missing & is_training))
+    fills = missing not in ("error", "drop")
+    if draft.kind in TEXTS:
+        if draft.kind == HASH and not fills:
+            return ColumnSummary(n_missing)
+        training = column if is_training.all() else column.filter(is_training)
+        counts = as_texts(training.drop_null()).value_counts()
         pairs = zip(
             counts.field("values").to_pylist(), counts.field("counts").to_pylist()
         )
         texts = Counter(dict(pairs))
-        if kind == CATEGORY:
-            _verify_few(texts, name, block.path)
+        if draft.kind == CATEGORY:
+            _verify_few(texts, draft.name, block.path, column, block)
+            _verify_short(texts, column, draft.name, block)
         return ColumnSummary(n_missing, texts)
-    if missing not in ("mean", "median", "most-frequent", "indicator"):
+    if not fills and draft.kind != DATE_PARTS:
         return ColumnSummary(n_missing)
-    values = as_numbers(column, name, block.row_name, dates=kind == DATE)
+    values = draft.numbers(column, block.row_name)[is_training & ~is_missing]
+    has_times = draft.kind == DATE_PARTS and bool((values % 1 != 0).any())
     if missing in ("median", "most-frequent"):
-        return ColumnSummary(n_missing, values=values)
-    return ColumnSummary(n_missing, moments=moments(values[:, None]))
+        return ColumnSummary(n_missing, values=values, has_times=has_times)
+    return ColumnSummary(
+        n_missing, moments=moments(values[:, None]), has_times=has_times
+    )
 
 
-def _verify_few(texts: Collection[str], name: str, path: str) -> None:
-    if len(texts) > MAX_CATEGORIES:
+def _verify_few(
+    texts: Collection[str],
+    name: str,
+    path: str,
+    column: Any = None,
+    block: Block | None = None,
+) -> None:
+    if len(texts) <= MAX_CATEGORIES:
+        return
+    example = ""
+    if block is not None and (odd := first_that_is_no_number(column)):
+        row, text = odd
+        example = f" ({block.row_name(row)} is {text!r})"
+    raise DataError(
+        f"{path}: {name} is text{example} with more than {MAX_CATEGORIES} values; "
+        f"--drop-column {name!r} leaves it out, --hash {name}=2^18 hashes it; or mend "
+        "what is no number"
+    )
+
+
+def _verify_short(texts: Collection[str], column: Any, name: str, block: Block) -> None:
+    longest = max(texts, key=len, default="")
+    if len(longest) > MAX_CATEGORY_LENGTH:
+        row = as_texts(column).to_pylist().index(longest)
         raise DataError(
-            f"{path}: {name} is text with more than {MAX_CATEGORIES} values; "
-            f"--drop-column {name!r} leaves it out, or mend what is no number"
+            f"{block.row_name(row)}: {name} holds a text of {len(longest):,} "
+            f"characters, expected categories of at most {MAX_CATEGORY_LENGTH}; "
+            f"--drop-column {name!r} leaves it out"
         )
 
 
-def _encoding_of(
-    name: str,
-    kind: str,
-    summaries: list[ColumnSummary],
-    missing: str,
-    levels: Sequence[str] | None,
+def first_that_is_no_number(column: Any) -> tuple[int, str] | None:
+    """Return row and text of the first cell that is no number, if most others are."""
+    texts = as_texts(column).to_pylist()
+    odd = [k for k, text in enumerate(texts) if text and not is_number(text)]
+    cells = sum(map(bool, texts))
+    if not odd or len(odd) > MOSTLY * cells:
+        return None
+    return odd[0], texts[odd[0]]
+
+
+def _learn_column(
+    draft: ColumnEncoding, summaries: list[ColumnSummary], missing: str, path: str
 ) -> ColumnEncoding:
     """Return the encoding of a column, from the summaries of all blocks."""
+    name, kind = draft.name, draft.kind
     n_missing = sum(summary.missing for summary in summaries)
     counts: Counter[str] = Counter()
     for summary in summaries:
         counts.update(summary.counts or {})
-    categories: tuple[str, ...] = ()
+    categories = draft.categories
     if kind == CATEGORY:
-        _verify_few(counts, name, "the table")
+        _verify_few(counts, name, path)
         categories = tuple(sort_labels(counts))
-    elif kind == ORDINAL:
-        assert levels is not None
-        categories = tuple(levels)
-        if others := sorted(counts.keys() - set(levels)):
-            raise DataError(
-                f"{name} is {others[0]!r} in {counts[others[0]]} rows, --ordinal lists "
-                f"{'<'.join(levels)}"
-            )
+    elif kind == ORDINAL and (others := sorted(counts.keys() - {*categories})):
+        raise DataError(
+            f"{path}: {name} is {others[0]!r} in {counts[others[0]]} rows, --ordinal "
+            f"lists {'<'.join(categories)}"
+        )
+    parts: tuple[str, ...] = ()
+    if kind == DATE_PARTS:
+        has_times = any(summary.has_times for summary in summaries)
+        parts = PARTS if has_times else PARTS[:-1]
     fill: float | str | None = None
     if missing not in ("error", "drop"):
-        fill = _fill(name, kind, summaries, counts, missing)
+        fill = _fill(draft, summaries, counts, missing, path)
     indicator = missing == "indicator" and n_missing > 0
-    return ColumnEncoding(name, kind, categories, fill, indicator)
+    return replace(
+        draft, categories=categories, parts=parts, fill=fill, indicator=indicator
+    )
 
 
 def _fill(
-    name: str,
-    kind: str,
+    draft: ColumnEncoding,
     summaries: list[ColumnSummary],
     counts: Counter[str],
     missing: str,
+    path: str,
 ) -> float | str:
     """Return what stands for missing cells; DataError where all cells are missing."""
-    if kind in (CATEGORY, ORDINAL):
+    if draft.kind in TEXTS:
         if counts:
             most = max(counts.values())
             return min(text for text, count in counts.items() if count == most)
@@ -192,7 +268,8 @@ def _fill(
             distinct, number = np.unique(values, return_counts=True)
             return float(distinct[np.argmax(number)])
     raise DataError(
-        f"{name} is missing in all training rows; --drop-column {name!r} leaves it out"
+        f"{path}: {draft.name} is missing in all training rows; --drop-column "
+        f"{draft.name!r} leaves it out"
     )
 
 

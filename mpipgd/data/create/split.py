@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -114,19 +114,41 @@ def write_files(
     split: ShardLayout,
     read: RowReader,
     progress: Progress,
+    *,
+    ids: np.dtype[Any] | None = None,
 ) -> None:
-    """Write all files; `read(lo, hi)` gives (X, y) of rows by destination."""
+    """Write all files; `read(lo, hi)` gives rows by destination, with ids if any."""
     step = max(1, BLOCK_BYTES // (8 * _row_values(header)))
     destination = 0
     for shard, path in enumerate(files):
         sizes = split.sizes(shard)
-        with create(path, header, rows=sizes) as writer:
+        with create(path, header, rows=sizes, ids=ids) as writer:
             for name, count in sizes.items():
                 for lo in range(0, count, step):
                     hi = min(count, lo + step)
                     writer.write(name, lo, *read(destination + lo, destination + hi))
                     progress.update(destination + hi)
                 destination += count
+
+
+def write_in_order(
+    path: Path,
+    header: Header,
+    n: int,
+    read: RowReader,
+    *,
+    labels: bool,
+    ids: np.dtype[Any] | None = None,
+) -> None:
+    """Write n rows as the test rows of one file; without `labels` they have no y."""
+    rows = {"train": 0, "test": n}
+    step = max(1, BLOCK_BYTES // (8 * _row_values(header)))
+    with (
+        translate_os_errors(path, DataError),
+        create(path, header, rows=rows, labels=labels, ids=ids) as writer,
+    ):
+        for lo in range(0, n, step):
+            writer.write("test", lo, *read(lo, min(n, lo + step)))
 
 
 def _row_values(header: Header) -> int:

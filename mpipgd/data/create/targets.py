@@ -11,7 +11,7 @@ from ...errors import DataError, UsageError
 from ..hdf5.header import MAX_CLASSES, TASKS
 
 if TYPE_CHECKING:
-    from ...array_types import Array, FloatArray
+    from ...array_types import Array, FloatArray, IntArray
 
 Labels: TypeAlias = tuple[Any, ...]  # of classes, by class number: texts or numbers
 
@@ -30,7 +30,9 @@ def encode(
             classes = values.dtype.kind in "iub"
         task = "classes" if classes or values.dtype.kind in "USO" else "regression"
     if task == "regression":
-        return task, None, _numbers(values, where)
+        return task, None, numbers(values, where)
+    if values.dtype.kind == "f":
+        values = numbers(values, where)
     labels, y = np.unique(values, return_inverse=True)
     task, names = name_classes(labels.tolist(), task, where)
     return task, names, y.reshape(-1)
@@ -88,10 +90,32 @@ def _as_integer(label: Any) -> Any:
     return label
 
 
-def _numbers(values: Array, where: str) -> FloatArray:
+def numbers(values: Array, where: str) -> FloatArray:
+    """Return targets as float64; DataError for texts and what is not finite."""
     try:
-        return values.astype(np.float64)
+        converted = values.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(
             f"{where} holds text ({error}), --task regression expects numbers"
         ) from error
+    finite = np.isfinite(converted)
+    if not finite.all():
+        row = int(np.argwhere(~finite)[0][0])
+        raise DataError(f"{where} is {values[row]} in row {row + 1}: expected numbers")
+    return converted
+
+
+def class_numbers(values: Array, classes: Labels, where: str) -> IntArray:
+    """Return the class number (n,) of each target, by the labels of the classes.
+
+    Raises DataError for other labels.
+    """
+    numbers_of = {str(label): number for number, label in enumerate(classes)}
+    labels, positions = np.unique(values, return_inverse=True)
+    of_labels = [numbers_of.get(str(_as_integer(v)), -1) for v in labels.tolist()]
+    if -1 in of_labels:
+        unknown = labels.tolist()[of_labels.index(-1)]
+        shown = ", ".join(map(str, classes[:8]))
+        raise DataError(f"{where} is {unknown!r}, expected one of {shown}")
+    found: IntArray = np.array(of_labels, np.int64)[positions.reshape(-1)]
+    return found

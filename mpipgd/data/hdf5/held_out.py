@@ -161,6 +161,21 @@ def draw_stratified(classes: IntArray, fraction: float, seed: int) -> BoolArray:
     return held_out
 
 
+def draw_grouped(groups: IntArray, fraction: float, seed: int) -> BoolArray:
+    """Return which rows to hold out, all rows of a group or none.
+
+    groups: (n,) numbers 0 … G-1 of the rows' groups, at least two. Groups are drawn one
+    after the other as long as that brings the number of rows closer to the fraction.
+    """
+    sizes = np.bincount(groups)
+    order = _stream(seed).permutation(len(sizes))
+    rows = np.cumsum(sizes[order])
+    distance = np.abs(rows - fraction * len(groups))
+    count = min(int(np.argmin(distance)) + 1, len(sizes) - 1)
+    held_out: BoolArray = np.isin(groups, order[:count])
+    return held_out
+
+
 def _stream(seed: int) -> np.random.Generator:
     # four words, the last not that of `plan.partition.Sample`
     return np.random.default_rng([seed, 0, 0, 2])

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -19,20 +20,26 @@ CHUNK_BYTES = 512 << 10
 
 @contextlib.contextmanager
 def create(
-    path: Path, header: Header, *, rows: Mapping[str, int], labels: bool = True
+    path: Path,
+    header: Header,
+    *,
+    rows: Mapping[str, int],
+    labels: bool = True,
+    ids: np.dtype[Any] | None = None,
 ) -> Iterator["Writer"]:
     """Yield a `Writer` for a new file; the file appears under `path` when complete.
 
     rows: {"train": n, "test": m}; a split without rows is left out. Without `labels`
-    the file has no y. Raises DataError
-    when the disk is full or the folder cannot be written to.
+    the file has no y. ids: the dtype of the rows' ids, int64 or bytes of UTF-8, None
+    without any. Raises DataError when the disk is full or the folder cannot be written
+    to.
     """
     with (
         atomic_replace(path, DataError) as temporary,
         atomic_hdf5(temporary) as (file, sink),
     ):
         header.write(file)
-        writer = Writer(file, header, rows, sink, labels=labels)
+        writer = Writer(file, header, rows, sink, labels=labels, ids=ids)
         yield writer
         writer.close()
 
@@ -48,6 +55,7 @@ class Writer:
         sink: DeferredErrorFile,
         *,
         labels: bool = True,
+        ids: np.dtype[Any] | None = None,
     ) -> None:
         self._sink, self._labelled = sink, labels
         self._missing = {split: count for split, count in rows.items() if count}
@@ -60,6 +68,10 @@ class Writer:
             create_X(group, (count, header.n_features), header.dtype)
             if header.weight is not None:
                 _create_dataset(group, "weight", (count,), np.float64)
+            if ids is not None:
+                is_text = ids.kind == "S"
+                dtype = h5py.string_dtype("utf-8", ids.itemsize) if is_text else ids
+                _create_dataset(group, "id", (count,), dtype)
 
     def write(
         self,
@@ -68,10 +80,12 @@ class Writer:
         X: Matrix,
         y: Array,
         weights: FloatArray | None = None,
+        ids: Array | None = None,
     ) -> None:
         """Write rows first … first+len(y)-1 of a split; OSError if that fails.
 
-        weights: (len(y),) float64, given where the header names them.
+        weights: (len(y),) float64, given where the header names them; ids (len(y),),
+        where the file has some.
         """
         group = self._file[split]
         if self._labelled:
@@ -80,6 +94,8 @@ class Writer:
             raise ValueError("rows have weights where the header names them, only")
         if weights is not None:
             group["weight"][first : first + len(y)] = weights
+        if ids is not None:
+            group["id"][first : first + len(y)] = ids.astype(group["id"].dtype)
         if isinstance(X, Csr):
             _append(group["X"], first, X)
         else:

@@ -7,10 +7,13 @@ that is learned block by block is the same on any number of them.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ...errors import DataError
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
 # What the cells of a column are, from the least to the most general; dates apart.
 EMPTY, INTEGER, REAL, DATE, TEXT = "empty", "integer", "real", "date", "text"
@@ -35,6 +38,10 @@ class TableReader(Protocol):
     @property
     def n_blocks(self) -> int:
         """The number of blocks."""
+
+    @property
+    def description(self) -> str:
+        """What is unusual about how the table is written; an empty text if nothing."""
 
     def read(self, block: int, *, texts: Collection[str] = ()) -> Any:
         """Return a block as a `pyarrow.Table` whose missing cells are null.
@@ -73,3 +80,12 @@ def common_type(found: Iterable[str]) -> str:
     if DATE in kinds:
         return TEXT
     return max(kinds, key=_GENERALITY.__getitem__)
+
+
+def verify_distinct(names: Sequence[str], path: str) -> None:
+    """Raise DataError unless there are names of columns, and no two are the same."""
+    if not names:
+        raise DataError(f"{path} holds no columns")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise DataError(f"{path}: two columns are named {repeated[0]!r}")

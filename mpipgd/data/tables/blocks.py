@@ -44,7 +44,7 @@ class TableBlocks:
     of the columns over all blocks, INTEGER, REAL, DATE, TEXT or EMPTY; cells of columns
     in `texts`, and of those that hold texts in any block, are read as texts. With
     `complete` rows that miss a cell in one of these columns are left out. `rows` counts
-    the rows that are used, of each table.
+    the rows that are used, of each table; `any_rows` is whether there are any at all.
 
     Raises DataError on all ranks.
     """
@@ -92,6 +92,7 @@ class TableBlocks:
             )
             for reader in self.readers
         ]
+        self.any_rows = bool(counts[:, 0].any())
         self.rows_left_out = int((counts[:, 0] - counts[:, 1]).sum())
 
     def _survey(self, block: int) -> _Survey:

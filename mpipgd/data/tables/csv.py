@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ import numpy as np
 from ...comm import mpi
 from ...comm.even_partition import even_partition
 from ...errors import DataError
-from .base import cell_type
 from .dialect import Dialect, recognise
 from .record_scan import QUOTED, BlockScan, record_starts, scan_block
 
@@ -25,8 +25,8 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "#N/A", "?")
 class CsvReader:
     """A CSV file as a `TableReader`; collective to make, each rank scans some blocks.
 
-    `dialect` says how it is written; `options` are those of `recognise`. Raises
-    DataError.
+    `dialect` says how it is written; `options` are those of `recognise`. file: where it
+    is to be read, by default `path`. Raises DataError.
     """
 
     def __init__(
@@ -34,29 +34,28 @@ class CsvReader:
         comm: Comm,
         path: str,
         *,
+        file: str | None = None,
         block_bytes: int = BLOCK_BYTES,
         **options: Any,
     ) -> None:
-        self.path = path
-        self.dialect: Dialect = mpi.on_root(
-            comm, lambda: self._recognise(path, **options)
-        )
+        self.path, self.file = path, file or path
+        self.dialect: Dialect = mpi.on_root(comm, lambda: self._recognise(**options))
+        self.description = self.dialect.described()
         self.names = self.dialect.names
         self.starts = self._record_starts(comm, block_bytes)
         self.n_blocks = len(self.starts) - 1
 
-    @staticmethod
-    def _recognise(path: str, **options: Any) -> Dialect:
+    def _recognise(self, **options: Any) -> Dialect:
         try:
-            return recognise(path, **options)
+            return recognise(self.file, **options, shown=self.path)
         except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}") from error
+            raise DataError(f"{self.path} cannot be read: {error.strerror}") from error
 
     def _record_starts(self, comm: Comm, block_bytes: int) -> IntArray:
         """Return (n_blocks + 1,) the byte at which each block begins; collective."""
         separator = self.dialect.separator.encode()
         scans: list[BlockScan] = []
-        with mpi.raise_collectively(comm), open(self.path, "rb") as file:
+        with mpi.raise_collectively(comm), open(self.file, "rb") as file:
             size = file.seek(0, 2)
             first = min(self.dialect.start, size)
             offsets = np.append(
@@ -81,7 +80,7 @@ class CsvReader:
         import pyarrow as pa
         from pyarrow import csv
 
-        with open(self.path, "rb") as file:
+        with open(self.file, "rb") as file:
             file.seek(self.starts[block])
             data = file.read(self.starts[block + 1] - self.starts[block])
         if self.dialect.encoding != "utf-8":
@@ -127,10 +126,40 @@ class CsvReader:
             )
         for name, column in zip(table.column_names, table.columns):
             if pa.types.is_binary(column.type):
+                cells = column.to_pylist()
+                row = next(k for k, cell in enumerate(cells) if not _is_utf8(cell))
                 raise DataError(
-                    f"{self.path}: {self._rows(block)}: {name} is not UTF-8; say what "
-                    "it is, as --encoding latin-1"
+                    f"{self.path}: {self._row(block, row)}: {name} is {cells[row]!r}, "
+                    "no UTF-8; say what it is, as --encoding latin-1"
                 )
+        return self._with_thousands(table, texts)
+
+    def _with_thousands(self, table: Any, texts: Collection[str]) -> Any:
+        """Return a block in which columns of numbers with thousands are numbers."""
+        import pyarrow as pa
+        from pyarrow import compute
+
+        thousands, decimal = self.dialect.thousands, self.dialect.decimal
+        if thousands is None:
+            return table
+        number = (
+            rf"^\s*[+-]?\d{{1,3}}(?:{re.escape(thousands)}\d{{3}})*"
+            rf"(?:{re.escape(decimal)}\d*)?\s*$"
+        )
+        plain = rf"^\s*[+-]?\d*(?:{re.escape(decimal)}\d*)?(?:[eE][+-]?\d+)?\s*$"
+        for position, name in enumerate(table.column_names):
+            column = table[name]
+            if name in texts or not pa.types.is_string(column.type):
+                continue
+            matched = compute.match_substring_regex(column, f"{number}|{plain}")
+            if compute.all(matched, min_count=0).as_py():
+                plain_texts = compute.replace_substring(
+                    compute.replace_substring(column, thousands, ""), decimal, "."
+                )
+                cells = compute.utf8_trim_whitespace(plain_texts)
+                has_decimals = compute.any(compute.match_substring(cells, "."))
+                wanted = pa.float64() if has_decimals.as_py() else pa.int64()
+                table = table.set_column(position, name, cells.cast(wanted))
         return table
 
     def _row(self, block: int, row: int) -> str:
@@ -147,6 +176,9 @@ class CsvReader:
         return ""
 
 
-def kinds_of(table: Any) -> list[str]:
-    """Return what the cells of each column of a block are: INTEGER, REAL, …"""
-    return [cell_type(column.type) for column in table.columns]
+def _is_utf8(cell: bytes | None) -> bool:
+    try:
+        (cell or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True

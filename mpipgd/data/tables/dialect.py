@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
 import re
 from typing import NamedTuple
 
-from ...errors import DataError
+from ...errors import DataError, UsageError
+from .base import verify_distinct
 
 SAMPLE_BYTES = 1 << 20
+MAX_HEADER_BYTES = 64 << 20
 SEPARATORS = ",;\t|"
+NAMED_SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
 ENCODINGS = ("utf-8", "cp1252")  # the second holds latin-1's letters, and any bytes
 WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+COMPARED_ROWS = 50
+_STATED_SEPARATOR = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+_LINE_BREAK = re.compile(r"\r\n|\n|\r")
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?\d+\s*")
 _POINT_NUMBER = re.compile(r"\s*[+-]?\d*\.\d+(e[+-]?\d+)?\s*", re.IGNORECASE)
 _COMMA_NUMBER = re.compile(r"\s*[+-]?\d*,\d+(e[+-]?\d+)?\s*", re.IGNORECASE)
 
@@ -29,13 +37,13 @@ class Dialect(NamedTuple):
     separator: str = ","
     decimal: str = "."
     encoding: str = "utf-8"
+    thousands: str | None = None
 
     def described(self) -> str:
         """Return what is unusual about it, in words; an empty text if nothing is."""
         words = []
         if self.separator != ",":
-            name = {"\t": "tabs", ";": "semicolons", "|": "bars"}[self.separator]
-            words.append(f"separated by {name}")
+            words.append(f"separated by {self.separator!r}")
         if self.decimal != ".":
             words.append("decimal commas")
         if self.encoding != "utf-8":
@@ -48,46 +56,106 @@ def recognise(
     *,
     separator: str | None = None,
     decimal: str | None = None,
+    thousands: str | None = None,
     encoding: str | None = None,
     header: bool = True,
+    shown: str | None = None,
 ) -> Dialect:
     """Return the `Dialect` of a CSV file from its first MiB; what is given, is so.
 
-    The separator is the candidate that the first line holds most often; commas are
-    decimal where some number outside quotes has one and none has a point. Without
-    `header` the columns are x0, x1, …. Raises DataError.
+    The separator is the candidate that gives the first rows the same number of cells;
+    commas are decimal where more columns hold numbers with commas than with points, or
+    where points separate thousands. Without `header` the columns are x0, x1, ….
+    shown: what messages call the file. Raises DataError, and UsageError for what cannot
+    be given.
     """
-    with open(path, "rb") as file:
-        sample = file.read(SAMPLE_BYTES)
-        at_end = not file.read(1)
-    if sample.startswith(WIDE_MARKS):
-        raise DataError(
-            f"{path} is UTF-16 or UTF-32, expected UTF-8: iconv -f utf-16 -t utf-8"
-        )
+    separator = NAMED_SEPARATORS.get(separator or "", separator)
+    shown = shown or path
+    _verify_given(separator, decimal, thousands, encoding)
+    sample, text, encoding, at_end = _read_sample(path, encoding, shown)
     mark = len(codecs.BOM_UTF8) if sample.startswith(codecs.BOM_UTF8) else 0
-    encoding = encoding or _encoding(sample, at_end)
-    text = sample[mark:].decode(encoding, errors="replace")
     if not text.strip():
-        raise DataError(f"{path} is empty, expected a line of column names")
+        raise DataError(f"{shown} is empty, expected a line of column names")
     if "\0" in text:
-        raise DataError(f"{path} holds zero bytes: it is no text")
-    line = _first_record(text)
-    separator = separator or max(SEPARATORS, key=_outside_quotes(line).count)
+        raise DataError(f"{shown} holds zero bytes: it is no text")
+    start = 0
+    if stated := _STATED_SEPARATOR.match(text):  # as Excel writes it
+        separator, start = separator or stated[1], stated.end()
+    line = _first_record(text[start:])
+    if separator is None:
+        separator = _separator(text[start:], at_end)
+    if decimal is None and thousands is not None:
+        decimal = "," if thousands == "." else "."
     if decimal is None:
-        decimal = _decimal(text, separator)
-    names = next(csv.reader(io.StringIO(line), delimiter=separator), [])
-    names = [name.strip() for name in names]
-    if not header:
-        return Dialect(
-            tuple(f"x{k}" for k in range(len(names))),
-            mark,
-            separator,
-            decimal,
-            encoding,
+        decimal = _decimal(text[start:], separator, at_end)
+    rows = csv.reader(io.StringIO(line, newline=""), delimiter=separator)
+    names = [
+        name.strip().encode(errors="replace").decode()
+        for name in next(filter(None, rows), [])
+    ]
+    if header:
+        _verify_names(names, shown)
+        start += len(line)
+    else:
+        names = [f"x{k}" for k in range(len(names))]
+    start_byte = mark + len(text[:start].encode(encoding, "surrogateescape"))
+    return Dialect(tuple(names), start_byte, separator, decimal, encoding, thousands)
+
+
+def _read_sample(
+    path: str, encoding: str | None, shown: str
+) -> tuple[bytes, str, str, bool]:
+    """Return the first MiB or, if that is longer, the first record; DataError.
+
+    As bytes and as text without a byte order mark; the encoding; and whether that is
+    the whole file.
+    """
+    size = SAMPLE_BYTES
+    while True:
+        with open(path, "rb") as file:
+            sample = file.read(size)
+            at_end = not file.read(1)
+        if sample.startswith(WIDE_MARKS):
+            raise DataError(
+                f"{shown} is UTF-16 or UTF-32, expected UTF-8: iconv -f utf-16 -t utf-8"
+            )
+        codec = encoding or _encoding(sample, at_end)
+        text = sample.removeprefix(codecs.BOM_UTF8).decode(
+            codec, errors="surrogateescape"
         )
-    _verify_names(names, path)
-    start = mark + len(line.encode(encoding))
-    return Dialect(tuple(names), start, separator, decimal, encoding)
+        if at_end or len(_first_record(text)) < len(text):
+            return sample, text, codec, at_end
+        size *= 4
+        if size > MAX_HEADER_BYTES:
+            raise DataError(f"{shown}: line 1 does not end within 64 MiB")
+
+
+def _verify_given(
+    separator: str | None,
+    decimal: str | None,
+    thousands: str | None,
+    encoding: str | None,
+) -> None:
+    """Raise UsageError for what no file can be written with."""
+    chars = {"--separator": separator, "--thousands": thousands}
+    for name, value in chars.items():
+        if value is not None and (len(value.encode()) != 1 or value in '"\n\r'):
+            raise UsageError(f"{name} is {value!r}, expected one character")
+    if decimal not in (None, ".", ","):
+        raise UsageError(f"--decimal is {decimal!r}, expected . or ,")
+    given = [value for value in (separator, decimal, thousands) if value is not None]
+    if len(set(given)) < len(given):
+        shown = ", ".join(map(repr, given))
+        raise UsageError(
+            f"--separator, --decimal and --thousands are {shown}, expected different "
+            "ones"
+        )
+    try:
+        codecs.lookup(encoding or "utf-8")
+    except LookupError:
+        raise UsageError(
+            f"--encoding is {encoding!r}, expected one as utf-8, latin-1, cp1252"
+        ) from None
 
 
 def _encoding(sample: bytes, at_end: bool) -> str:
@@ -101,28 +169,62 @@ def _encoding(sample: bytes, at_end: bool) -> str:
 
 def _first_record(text: str) -> str:
     """Return the first line that is not empty, with its line break and those before."""
-    quoted, begun = False, False
-    for position, char in enumerate(text):
-        if char == '"':
-            quoted = not quoted
-        if char == "\n" and not quoted and begun:
-            return text[: position + 1]
-        begun = begun or not char.isspace()
+    begin = len(text) - len(text.lstrip())
+    for match in _LINE_BREAK.finditer(text, begin):
+        if text.count('"', begin, match.start()) % 2 == 0:
+            return text[: match.end()]
     return text
 
 
-def _outside_quotes(text: str) -> str:
-    return re.sub(r'"[^"]*"', "", text)
+def _separator(text: str, at_end: bool) -> str:
+    """Return the separator by which the first lines have the same number of cells.
+
+    Of several the one with the most cells; of none, that which the first line holds
+    most often.
+    """
+    cells = {
+        separator: {len(row) for row in _rows(text, separator, at_end, COMPARED_ROWS)}
+        for separator in SEPARATORS
+    }
+    agreeing = [
+        s for s, counts in cells.items() if len(counts) == 1 and max(counts) > 1
+    ]
+    if agreeing:
+        return max(agreeing, key=lambda separator: max(cells[separator]))
+    line = re.sub(r'"[^"]*"', "", _first_record(text))
+    return max(SEPARATORS, key=line.count)
 
 
-def _decimal(text: str, separator: str) -> str:
+def _decimal(text: str, separator: str, at_end: bool) -> str:
+    """Return the decimal sign that more columns have in all of their numbers."""
     if separator == ",":
         return "."
-    lines = text.splitlines()[1:1000]
-    cells = [cell.strip('"') for line in lines for cell in line.split(separator)]
-    if any(map(_POINT_NUMBER.fullmatch, cells)):
-        return "."
-    return "," if any(map(_COMMA_NUMBER.fullmatch, cells)) else "."
+    commas: dict[int, bool] = {}  # column -> whether all cells fit, and some have one
+    points: dict[int, bool] = {}
+    for row in _rows(text, separator, at_end, None)[1:]:
+        for column, cell in enumerate(row):
+            for of_sign, pattern in ((commas, _COMMA_NUMBER), (points, _POINT_NUMBER)):
+                if pattern.fullmatch(cell):
+                    of_sign.setdefault(column, True)
+                elif cell.strip() and not _WHOLE_NUMBER.fullmatch(cell):
+                    of_sign[column] = False
+    return "," if sum(commas.values()) > sum(points.values()) else "."
+
+
+def _rows(
+    text: str, separator: str, at_end: bool, count: int | None
+) -> list[list[str]]:
+    """Return the first rows of a text that are not empty, without a last, cut one."""
+    lines = io.StringIO(text, newline="")
+    rows: list[list[str]] = []
+    with contextlib.suppress(csv.Error):  # a cell of more than 128 KiB
+        for row in csv.reader(lines, delimiter=separator):
+            if row:
+                rows.append(row)
+            if count is not None and len(rows) > count:
+                break
+    cut = not at_end or (count is not None and len(rows) > count)
+    return rows[:-1] if cut and len(rows) > 1 else rows
 
 
 def _verify_names(names: list[str], path: str) -> None:
@@ -134,9 +236,7 @@ def _verify_names(names: list[str], path: str) -> None:
     for position, name in enumerate(names):
         if not name:
             names[position] = f"column {position + 1}"
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise DataError(f"{path}: two columns are named {min(repeated)!r}")
+    verify_distinct(names, path)
 
 
 def _is_number(text: str) -> bool:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...comm import mpi
 from ...config.options import TrainConfig
-from ...data.create.bundled import path_of
 from ...errors import DivergenceError, MpipgdError, UsageError
 from ...reporting.run_folder import (
     Creation,
@@ -21,6 +20,7 @@ from ...reporting.run_folder import (
     removed_if_refused,
 )
 from ...training import run
+from ...training.training_data import with_data_file
 from . import page, ranking
 from .optimum import solve_reference
 
@@ -51,16 +51,19 @@ def compare(
     folder = creation.folder
     on_root = mpi.root_else(comm, creation, None)
     with removed_if_refused(on_root, begun="runs/*"):
-        data = mpi.on_root(comm, path_of, first.data, folder)
-        best = solve_reference(dataclasses.replace(first, data=data), comm=comm)
+        opened = {
+            label: with_data_file(options, comm, folder, say)
+            for label, options in settings.items()
+        }
+        best = solve_reference(next(iter(opened.values())), comm=comm)
     if best.objective is not None:
         say(
             f"optimum {best.objective:.6g} by L-BFGS in {best.iterations} iterations "
             f"(largest slope {best.gradient_norm:.1g})"
         )
     runs: list[ranking.Run] = []
-    for label, options, number in _runs(settings, repeat, folder / "runs"):
-        status = _train_one(dataclasses.replace(options, data=data), comm)
+    for label, options, number in _runs(opened, repeat, folder / "runs"):
+        status = _train_one(options, comm)
         runs.append(
             mpi.on_root(comm, ranking.run_result, label, options, number, status)
         )

@@ -11,13 +11,14 @@ from ...comm import mpi
 from ...comm.allreduce import make_allreduce
 from ...comm.topology import Grid
 from ...config.options import TrainConfig
-from ...data.hdf5.source import Source, open_data
+from ...data.hdf5.source import Source
 from ...data.load import load
 from ...data.validation import hold_out
 from ...objectives import build_objective
 from ...plan.partition import build_plan
 from ...reporting.timing import Clock
 from ...training.build import standardize_target
+from ...training.training_data import open_source
 from ...transforms.lbfgs import Lbfgs, full_objective
 
 if TYPE_CHECKING:
@@ -45,15 +46,7 @@ def solve_reference(options: TrainConfig, *, comm: Comm) -> Reference:
     models with a smooth loss and an l2 penalty or none. All ranks get the same bits
     of value and gradient, so that all take the same steps.
     """
-    source = open_data(
-        comm,
-        options.data,
-        x=options.x,
-        y=options.y,
-        weight=options.weight,
-        share=options.rows_share,
-    )
-    source = hold_out(comm, source, options)
+    source = hold_out(comm, open_source(options, comm), options)
     workers = min(comm.size, source.rows["train"])
     options = dataclasses.replace(
         options, dtype="float64", split="disjoint", workers=workers

@@ -19,12 +19,12 @@ from ...comm.reduce_scatter import SharedWindowReduce
 from ...comm.topology import Grid
 from ...config import toml
 from ...config.options import TrainConfig
-from ...data.hdf5.source import open_data
 from ...errors import MpipgdError
 from ...reporting.timing import Clock
 from ...training import loop
 from ...training.steppers import FusedLocalStepper
 from ...training.trainer import Trainer
+from ...training.training_data import open_source
 from ...training.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -82,9 +82,7 @@ def steps(
         time_limit=None,
         sync_until=0.0,
     )
-    source = open_data(
-        comm, options.data, x=options.x, y=options.y, weight=options.weight, share=share
-    )
+    source = open_source(options, comm)
     with mpi.freed_collectively(Grid(comm, 1)) as grid:
         trainer = Trainer(
             options,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -11,7 +12,9 @@ from typing import Any, TypeAlias
 
 from ...cluster import launcher, slurm
 from ...config import toml
-from ...errors import DivergenceError, UsageError
+from ...config.option import flag
+from ...config.options import TrainConfig
+from ...errors import DataError, DivergenceError, UsageError
 from ...reporting.base import Record
 from ...reporting.run_folder import read_epochs
 from ...reporting.timing import TIME_KINDS
@@ -100,9 +103,7 @@ def read_run(folder: Path, point: Point) -> Run | None:
     code = json.loads((run / "exit.json").read_text())["exit"]
     common = vars(point) | {"exit": code, "folder": str(run)}
     if code:
-        lines = (run / "output.txt").read_text(errors="replace").splitlines()
-        errors = [line for line in lines if line.startswith("mpipgd: ")]
-        reason = (errors or lines[-1:] or [""])[0].removeprefix("mpipgd: ")
+        reason = _reason((run / "output.txt").read_text(errors="replace"))
         return common | {"status": f"exit {code}: {reason}"}
     summary = json.loads((run / "summary.json").read_text())
     machine = json.loads((run / "env.json").read_text())
@@ -144,12 +145,48 @@ def submit_jobs(
     say(f"    mpipgd scale --out {folder} --collect")
 
 
-def resolve_data(data: str, folder: Path) -> str:
-    """Return the path of the data; a bundled set is written once, into the folder.
+def with_data_file(options: TrainConfig, folder: Path, ranks: int) -> TrainConfig:
+    """Return options whose data is HDF5, under an absolute path.
 
-    Paths are absolute: the study may be continued from elsewhere.
+    The study may be continued from elsewhere. A bundled set is written into the folder;
+    a table is imported into it, by so many ranks. Raises DataError.
     """
     from ...data.create.bundled import path_of
+    from ...data.create.ingest import is_source
+    from ...training.training_data import DEFAULTS, table_options
 
-    path = Path(path_of(data, folder))
-    return str(path.absolute()) if path.exists() else data
+    path = folder / "data.h5"
+    if not is_source(options.data):
+        found = Path(path_of(options.data, folder))
+        data = str(found.absolute()) if found.exists() else options.data
+        return dataclasses.replace(options, data=data)
+    given = table_options(options)
+    if options.weight is not None:
+        given["weight"] = options.weight
+    if options.stratify and options.test is None:
+        given["stratify"] = True
+    words = ["data", "import", options.data, str(path)]
+    for name, value in given.items():
+        if isinstance(value, bool):
+            words.append("--stratify" if value else "--no-header")
+            continue
+        for text in value if isinstance(value, tuple) else (value,):
+            words += [flag(name), str(text)]
+    if not path.exists():
+        done = subprocess.run(
+            launcher.launch_command(ranks) + launcher.mpipgd_command(*words),
+            env=launcher.launch_environment(ranks),
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise DataError(_reason(done.stderr))
+    used_up = {name: DEFAULTS[name] for name in given if name != "stratify"}
+    return dataclasses.replace(options, data=str(path), **used_up)
+
+
+def _reason(output: str) -> str:
+    """Return our message in the output of a command that failed, or its last line."""
+    lines = output.splitlines()
+    errors = [line for line in lines if line.startswith("mpipgd: ")]
+    return (errors or lines[-1:] or [""])[0].removeprefix("mpipgd: ")

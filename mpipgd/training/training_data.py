@@ -1,0 +1,87 @@
+"""The data of a run: HDF5 as it is, tables and bundled sets made into it."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..comm import mpi
+from ..config.option import flag
+from ..config.options import TrainConfig
+from ..data.create import cache
+from ..data.create.bundled import path_of
+from ..data.create.ingest import is_source
+from ..data.create.table import parse_date, parse_hash, parse_ordinal
+from ..data.hdf5.source import Source, open_data
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..comm.mpi import Comm
+
+TABLE_OPTIONS = (  # how a table is imported; see `ingest`
+    *("label", "task", "drop_column", "missing", "ordinal", "hash", "date"),
+    *("date_parts", "test", "test_size", "group", "separator", "decimal"),
+    *("thousands", "encoding", "header"),
+)
+DEFAULTS: dict[str, Any] = {
+    field.name: field.default for field in dataclasses.fields(TrainConfig)
+}
+PARSERS = {"ordinal": parse_ordinal, "hash": parse_hash, "date": parse_date}
+
+
+def table_options(options: TrainConfig) -> dict[str, Any]:
+    """Return the options that say how a table is imported, as far as they are given."""
+    values = {name: getattr(options, name) for name in TABLE_OPTIONS}
+    return {name: value for name, value in values.items() if value != DEFAULTS[name]}
+
+
+def with_data_file(
+    options: TrainConfig,
+    comm: Comm,
+    folder: Path,
+    say: Callable[[str], None] = lambda text: None,
+) -> TrainConfig:
+    """Return options whose data is HDF5; collective.
+
+    A bundled set is written into the folder, a table imported into the cache beside it,
+    and the options that say how are used up. `say` is told how a table was imported.
+    Raises DataError, and UsageError for table options of other data.
+    """
+    given = table_options(options)
+    if mpi.on_root(comm, is_source, options.data):
+        with mpi.raise_collectively(comm):
+            importing = {
+                name: PARSERS[name](value) if name in PARSERS else value
+                for name, value in given.items()
+            }
+            if options.weight is not None:
+                importing["weight"] = options.weight
+            if options.stratify and options.test is None:
+                importing["stratify"] = True
+        data = cache.imported(comm, options.data, folder.parent, importing, say=say)
+        used_up = {name: DEFAULTS[name] for name in (*TABLE_OPTIONS, "weight")}
+        return dataclasses.replace(options, data=data, **used_up)
+    if given:
+        raise UsageError(
+            f"{flag(min(given))} takes a table, as CSV or Parquet; {options.data} is "
+            "none",
+            agreed=True,
+        )
+    data = mpi.on_root(comm, partial(path_of, options.data, folder))
+    return dataclasses.replace(options, data=data)
+
+
+def open_source(options: TrainConfig, comm: Comm) -> Source:
+    """Open the data file of options; collective."""
+    return open_data(
+        comm,
+        options.data,
+        x=options.x,
+        y=options.y,
+        weight=options.weight,
+        share=options.rows_share,
+    )
