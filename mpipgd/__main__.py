@@ -15,7 +15,7 @@ from typing import NoReturn
 from . import cli
 from .cli.base import Command, ParallelCommand, Printer, StandaloneCommand
 from .comm import environment
-from .errors import MpipgdError, UsageError
+from .errors import MpipgdError, UsageError, printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,7 +101,7 @@ def _run_parallel(command: ParallelCommand, is_first: bool) -> int:
 def _report(error: MpipgdError, prints: bool) -> int:
     """Print the message of an error on one rank; return its exit code."""
     if prints:
-        print(f"mpipgd: {error}", file=sys.stderr, flush=True)
+        print(f"mpipgd: {printable(str(error))}", file=sys.stderr, flush=True)
     return error.code
 
 
@@ -109,7 +109,9 @@ def _printer(prints: bool) -> Printer:
     """Return print without buffering, or a function that prints nothing."""
     if not prints:
         return lambda *values: None
-    return lambda *values: print(*values, file=sys.stdout, flush=True)
+    return lambda *values: print(
+        *(printable(str(value)) for value in values), file=sys.stdout, flush=True
+    )
 
 
 if __name__ == "__main__":

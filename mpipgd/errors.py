@@ -1,7 +1,10 @@
 """Errors that a user can cause or foresee, each with its exit code."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tabs and line breaks
 
 
 class MpipgdError(Exception):
@@ -86,3 +89,11 @@ def check_finite(
             f"{step_in_epoch + 1}; a smaller --lr or --clip-norm may help",
             agreed=True,
         )
+
+
+def printable(text: str) -> str:
+    """Return a text with control characters as \\x1b, but for line breaks and tabs.
+
+    Names and cells of files are printed, and could take over a terminal.
+    """
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)

@@ -20,7 +20,7 @@ SYNTHETIC_OPTIONS = (
     "skew",
     "dtype",
 )
-CSV_OPTIONS = ("separator", "decimal", "thousands", "encoding")  # how it is written
+CSV_OPTIONS = ("separator", "decimal", "thousands", "encoding", "header")
 IMPORT_OPTIONS = (
     "task",
     "label",
@@ -36,7 +36,6 @@ IMPORT_OPTIONS = (
     "stratify",
     "group",
     *CSV_OPTIONS,
-    "header",
     "x_name",
     "y_name",
     "labels_file",
@@ -174,13 +173,6 @@ def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
         help="table: groups, of which all rows or none are test rows",
     )
     add_csv_arguments(parser)
-    add(
-        "--no-header",
-        dest="header",
-        action="store_false",
-        default=None,
-        help="CSV: the first line is data",
-    )
     add("--x-name", metavar="NAME", help="NPZ: array of features (X)")
     add("--y-name", metavar="NAME", help="NPZ: array of labels (y)")
     add(
@@ -199,6 +191,13 @@ def add_csv_arguments(parser: argparse.ArgumentParser) -> None:
     add("--decimal", metavar="CHAR", help="CSV: decimal point or comma (recognised)")
     add("--thousands", metavar="CHAR", help="CSV: between thousands, as , (none)")
     add("--encoding", metavar="NAME", help="CSV: of the text (UTF-8, or else cp1252)")
+    add(
+        "--no-header",
+        dest="header",
+        action="store_false",
+        default=None,
+        help="CSV: the first line is data",
+    )
 
 
 def _add_info_arguments(parser: argparse.ArgumentParser) -> None:

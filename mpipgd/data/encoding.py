@@ -187,7 +187,7 @@ class ColumnEncoding:
             cure = "" if self.kind == ORDINAL else "; --unknown ignore takes it as none"
             raise DataError(
                 f"{row_name(row)}: {self.name} is {text!r}, expected one of {shown}"
-                f"{nearest(text, self.categories)}{cure}"
+                f"{cure}"
             )
         return codes
 

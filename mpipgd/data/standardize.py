@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from ..array_types import Array, FloatArray
 from ..comm.reduction_tree import tree_allreduce_objects
+from ..errors import DataError
 from .weighted import split_weights
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from .base import Split
 
 BLOCK_ROWS = 4096
+
+
+# numbers whose squares overflow are refused by `scaling_of`, in words
+QUIETLY = np.errstate(over="ignore", invalid="ignore")
 
 
 class Moments(NamedTuple):
@@ -48,6 +53,7 @@ class TargetScaling(NamedTuple):
     deviation: float
 
 
+@QUIETLY
 def moments(X: Array, weights: FloatArray | None = None) -> Moments:
     """Return the moments of the columns of X (n, d), of rows with weights (n,) or 1."""
     if weights is not None:
@@ -64,6 +70,7 @@ def _weighted_moments(X: Array, weights: FloatArray) -> Moments:
     return Moments(n, mean, weights @ np.square(X - mean))
 
 
+@QUIETLY
 def merge(a: Moments, b: Moments) -> Moments:
     """Merge two sets of moments: Chan, Golub & LeVeque (1983), eq. 2.1.
 
@@ -97,6 +104,12 @@ def scaling_of(grid: Grid, items: list[Moments], dtype: DTypeLike) -> Scaling:
     """
     n, mean, squares = tree_allreduce_objects(grid, items, merge)
     deviation = np.sqrt(squares / n)
+    if not np.isfinite(deviation).all():
+        raise DataError(
+            f"feature {int(np.isfinite(deviation).argmin())} (counted from 0) holds "
+            "numbers too large to be squared, of some 1e150 and more",
+            agreed=True,
+        )
     deviation[deviation <= 10 * np.finfo(dtype).eps * np.abs(mean)] = 1
     return Scaling(cast(FloatArray, mean), deviation)
 

@@ -49,6 +49,7 @@ from .prediction_files import (
     expect_ending,
     open_prediction_file,
 )
+from .training_data import import_options
 
 if TYPE_CHECKING:
     from ..array_types import Array, FloatArray, IntArray
@@ -173,9 +174,10 @@ def open_model_and_data(
 ) -> tuple[Model, Source]:
     """Return a run's model, and data brought into its order of features and classes.
 
-    A table is brought into the model's encoding, in a file beside the run folder.
-    Without `labels` the data needs no targets; id_column: of a table. DataError where
-    the data does not fit. Collective.
+    A table is brought into the model's encoding, in a file beside the run folder; that
+    which the model was trained on keeps its training and test rows. Without `labels`
+    the data needs no targets; id_column: of a table. DataError where the data does not
+    fit. Collective.
     """
     with mpi.raise_collectively(comm):
         model = read(folder)
@@ -186,7 +188,14 @@ def open_model_and_data(
                 f"{data} is a table, the model of {folder} was not trained on one"
             )
         _verify_read_options(read_options, data, has_columns)
-    if is_imported:
+    own = None
+    if has_columns and labels:
+        with mpi.raise_collectively(comm):
+            importing = import_options(_run_options(folder))
+        own = cache.imported_before(comm, data, Path(folder).parent, importing)
+    if own is not None:
+        data = own
+    elif is_imported:
         data = cache.applied(
             comm,
             data,
@@ -211,15 +220,22 @@ def open_model_and_data(
     return model, source
 
 
+def _run_options(folder: str) -> TrainConfig:
+    """Return the options of a run whose model can be read."""
+    path = f"{folder}/model.h5"
+    with h5py.File(path, "r") as file:
+        return TrainConfig(**toml.from_text(file.attrs["config"], path))
+
+
 def _verify_read_options(options: ReadOptions, data: str, is_table: bool) -> None:
     """Raise UsageError for options of tables where the data is none."""
     given = {
         "--drop-column": options.drop_column,
         "--unknown": options.ignore_unknown,
-        **{flag(name): value for name, value in options.csv.items()},
+        **{flag(name): True for name in options.csv},
     }
-    for name, value in given.items():
-        if value and not is_table:
+    for name, is_given in given.items():
+        if is_given and not is_table:
             raise UsageError(f"{name} takes a table, as CSV or Parquet; {data} is none")
 
 

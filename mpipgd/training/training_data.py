@@ -39,6 +39,19 @@ def table_options(options: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != DEFAULTS[name]}
 
 
+def import_options(options: TrainConfig) -> dict[str, Any]:
+    """Return how `ingest` imports the table of a run; UsageError."""
+    importing = {
+        name: PARSERS[name](value) if name in PARSERS else value
+        for name, value in table_options(options).items()
+    }
+    if options.weight is not None:
+        importing["weight"] = options.weight
+    if options.stratify and options.test is None:
+        importing["stratify"] = True
+    return importing
+
+
 def with_data_file(
     options: TrainConfig,
     comm: Comm,
@@ -54,14 +67,7 @@ def with_data_file(
     given = table_options(options)
     if mpi.on_root(comm, is_source, options.data):
         with mpi.raise_collectively(comm):
-            importing = {
-                name: PARSERS[name](value) if name in PARSERS else value
-                for name, value in given.items()
-            }
-            if options.weight is not None:
-                importing["weight"] = options.weight
-            if options.stratify and options.test is None:
-                importing["stratify"] = True
+            importing = import_options(options)
         data = cache.imported(comm, options.data, folder.parent, importing, say=say)
         used_up = {name: DEFAULTS[name] for name in (*TABLE_OPTIONS, "weight")}
         return dataclasses.replace(options, data=data, **used_up)

@@ -197,7 +197,7 @@ BAD_CSV = {
         {},
         "a quote is not closed until the end",
     ),
-    "no features": ("a,b\n1,2\n", {"drop_column": ["a"]}, "no column is left"),
+    "no features": ("a,b\n1,2\n", {"drop_column": ["a"]}, "none is left for features"),
     "names": (
         "a,b\n" + "".join(f"id{i},2\n" for i in range(1300)),
         {},

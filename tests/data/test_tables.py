@@ -1,5 +1,7 @@
 """Tables: what is read, learned and encoded is what pandas and scikit-learn would."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -139,7 +141,8 @@ def trained(tmp_path):
 
 def test_columns_are_found_by_their_names(tmp_path, trained):
     run, table = trained
-    expected = evaluate(str(run), str(tmp_path / "t.csv"), comm=SELF)["test"]
+    (tmp_path / "same.csv").write_bytes((tmp_path / "t.csv").read_bytes())
+    expected = evaluate(str(run), str(tmp_path / "same.csv"), comm=SELF)["test"]
     table[["bought", "day", "kind", "size"]].to_parquet(tmp_path / "other.parquet")
     found = evaluate(str(run), str(tmp_path / "other.parquet"), comm=SELF)["test"]
     assert found == expected
@@ -174,7 +177,8 @@ def test_predictions_need_no_label_and_replace_no_input(tmp_path, trained):
     table.drop(columns="bought").to_csv(tmp_path / "new.csv", index=False)
     predict(str(run), str(tmp_path / "new.csv"), str(tmp_path / "p.csv"), comm=SELF)
     labels = pd.read_csv(tmp_path / "p.csv")["prediction"]
-    score = evaluate(str(run), str(tmp_path / "t.csv"), comm=SELF)["test"]["score"]
+    (tmp_path / "same.csv").write_bytes((tmp_path / "t.csv").read_bytes())
+    score = evaluate(str(run), str(tmp_path / "same.csv"), comm=SELF)["test"]["score"]
     assert (labels == table["bought"]).mean() == pytest.approx(score)
     before = (tmp_path / "new.csv").read_bytes()
     (tmp_path / "link.csv").symlink_to("new.csv")
@@ -188,6 +192,17 @@ def test_predictions_need_no_label_and_replace_no_input(tmp_path, trained):
                 overwrite=True,
             )
     assert (tmp_path / "new.csv").read_bytes() == before
+
+
+def test_the_table_of_a_run_keeps_its_training_and_test_rows(tmp_path, trained):
+    run, table = trained
+    metrics = evaluate(str(run), str(tmp_path / "t.csv"), comm=SELF)
+    assert {split: m["rows"] for split, m in metrics.items()} == {
+        "train": 320,
+        "test": 80,
+    }
+    summary = json.loads((run / "summary.json").read_text())
+    assert metrics["test"]["score"] == pytest.approx(summary["score"])
 
 
 def test_a_source_is_imported_once_until_it_changes(tmp_path, trained):

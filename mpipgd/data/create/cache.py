@@ -52,6 +52,22 @@ def imported(
     return _cached(comm, sources, folder, options, make, say)
 
 
+def imported_before(
+    comm: Comm, data: str, folder: Path, options: dict[str, Any]
+) -> str | None:
+    """Return what `imported` has written for the same source and options, if it has."""
+
+    def find() -> str | None:
+        test = options.get("test")
+        if test is not None and not Path(test).exists():
+            return None
+        path = folder / FOLDER / _file_name(_all_files(data, test), options)
+        return str(path) if path.exists() else None
+
+    found: str | None = mpi.on_root(comm, find)
+    return found
+
+
 def _all_files(data: str, test: str | None = None) -> list[str]:
     """Return the files that decide what is in a source."""
     files = [*source_files(data), *([test] if test else [])]

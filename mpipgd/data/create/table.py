@@ -179,7 +179,10 @@ def import_table(
         ignored = dropped | {*aside.values()}
         features = [n for n in first.names if n != target and n not in ignored]
         if not features:
-            raise DataError(f"{first.path}: no column is left for features")
+            raise DataError(
+                f"{first.path} has the columns {shortened(first.names)}: none is left "
+                f"for features beside the label, {target}"
+            )
         columns = ColumnOptions(
             {find(name): levels for name, levels in (ordinal or {}).items()},
             {find(name): size for name, size in (hash or {}).items()},
