@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..errors import DataError, nearest
+from .arrow_arrays import as_array, is_null, text_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -149,7 +150,7 @@ class ColumnEncoding:
 
     def _missing(self, column: Any, row_name: Callable[[int], str]) -> BoolArray:
         """Return which cells (n,) are missing; DataError where there is no fill."""
-        missing = np.asarray(column.is_null())
+        missing = is_null(column)
         if missing.any() and self.fill is None:
             raise DataError(
                 f"{row_name(int(missing.argmax()))}: {self.name} is missing "
@@ -171,14 +172,11 @@ class ColumnEncoding:
         ignore_unknown: bool,
     ) -> IntArray:
         """Return the positions (n,) of texts in the categories, -1 for unknown ones."""
-        import pyarrow as pa
         from pyarrow import compute
 
         texts = self._texts(column, missing)
-        positions = compute.index_in(
-            texts, value_set=pa.array(self.categories, pa.string())
-        )
-        codes = np.asarray(positions.fill_null(-1))
+        positions = compute.index_in(texts, value_set=text_array(self.categories))
+        codes = np.nan_to_num(as_array(positions), nan=-1).astype(np.int64)
         unknown = codes < 0
         if unknown.any() and not (ignore_unknown and self.kind == CATEGORY):
             row = int(unknown.argmax())
@@ -227,7 +225,7 @@ def hashed(texts: Any, size: int) -> tuple[IntArray, FloatArray]:
     encoded = texts.combine_chunks().dictionary_encode()
     distinct = encoded.dictionary.to_pylist()
     hashes = np.array([murmurhash3_32(text) for text in distinct], np.int64)
-    hashes = hashes[np.asarray(encoded.indices)]
+    hashes = hashes[as_array(encoded.indices)]
     return np.abs(hashes) % size, np.where(hashes >= 0, 1.0, -1.0)
 
 
@@ -243,7 +241,7 @@ def parse_dates(
     times = compute.strptime(
         as_texts(column), format=format, unit="s", error_is_null=True
     )
-    failed = np.asarray(times.is_null()) & ~np.asarray(column.is_null())
+    failed = is_null(times) & ~is_null(column)
     if failed.any():
         row = int(failed.argmax())
         raise DataError(
@@ -291,12 +289,12 @@ def as_numbers(
 
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
         if dates:
-            return np.asarray(_days(column))
+            return as_array(_days(column))
     else:
         wanted = pa.timestamp("s") if dates else pa.float64()
         try:
             cells = column.cast(wanted, safe=False)
-            return np.asarray(_days(cells) if dates else cells)
+            return as_array(_days(cells) if dates else cells)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             pass  # some text is no number, or no date: found below
     expected = "a date, as 2026-01-31" if dates else "a number"

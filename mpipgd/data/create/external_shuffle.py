@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...comm.mpi import Comm
     from ..hdf5.header import Header
 
-BUCKET_BYTES = 64 << 20
+BUCKET_BYTES = 256 << 20
 
 
 class Rows(NamedTuple):

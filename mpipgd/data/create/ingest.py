@@ -59,7 +59,7 @@ SUFFIXES = {
 }
 FLAGS = {"header": "no-header", "id_column": "id"}
 CSV_OPTIONS = ("separator", "decimal", "thousands", "encoding", "header")
-CREATION_OPTIONS = ("comm", "readers", "out", "progress")  # not of the command line
+CREATION_OPTIONS = ("comm", "readers", "out", "quiet")  # not of the command line
 
 
 def ingest(
@@ -180,7 +180,7 @@ def _import_tables(
             readers[:-1] if test else readers,
             out,
             test=readers[-1] if test else None,
-            progress=Progress(0, "writing", **_stream(quiet)),
+            quiet=quiet,
             **options,
         )
 

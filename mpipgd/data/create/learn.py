@@ -16,6 +16,7 @@ import numpy as np
 
 from ...comm import mpi
 from ...errors import DataError, UsageError
+from ..arrow_arrays import is_null, select
 from ..encoding import (
     CATEGORY,
     DATE,
@@ -145,13 +146,13 @@ def _summarise(
 ) -> ColumnSummary:
     """Return what the training rows of a block say of a column; DataError."""
     column = block.table[draft.name]
-    is_missing = np.asarray(column.is_null())
+    is_missing = is_null(column)
     n_missing = int(np.count_nonzero(is_missing & is_training))
     fills = missing not in ("error", "drop")
     if draft.kind in TEXTS:
         if draft.kind == HASH and not fills:
             return ColumnSummary(n_missing)
-        training = column if is_training.all() else column.filter(is_training)
+        training = column if is_training.all() else select(column, is_training)
         counts = as_texts(training.drop_null()).value_counts()
         pairs = zip(
             counts.field("values").to_pylist(), counts.field("counts").to_pylist()

@@ -6,6 +6,7 @@ All ranks read and encode; rank 0 writes. The file is the same on any number of 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,8 @@ import numpy as np
 from ...atomic_file import translate_os_errors
 from ...comm import mpi
 from ...errors import DataError, UsageError, nearest
+from ...reporting.progress import Progress
+from ..arrow_arrays import as_array, is_null, text_array
 from ..encoding import (
     CATEGORY,
     HASH,
@@ -46,7 +49,6 @@ from .targets import labels_of, name_classes, sort_labels, verify_task
 if TYPE_CHECKING:
     from ...array_types import Array, BoolArray, FloatArray, IntArray
     from ...comm.mpi import Comm
-    from ...reporting.progress import Progress
     from ..tables.base import TableReader
 
 MAX_LABELS = 1001  # distinct values of the label that are counted
@@ -70,7 +72,7 @@ class Label(NamedTuple):
         """Return the class numbers or numbers (n,) of a block; DataError."""
         column = block.table[self.name]
         if column.null_count:
-            row = int(np.asarray(column.is_null()).argmax())
+            row = int(is_null(column).argmax())
             raise DataError(
                 f"{block.row_name(row)}: {self.name}, the label, is missing "
                 f"({column.null_count} such); --missing drop leaves such rows out"
@@ -101,13 +103,12 @@ class Label(NamedTuple):
 
     def class_numbers(self, column: Any, block: Block) -> Array:
         """Return the class numbers (n,) of the cells of a column; DataError."""
-        import pyarrow as pa
         from pyarrow import compute
 
         assert self.texts is not None
         cells = as_texts(column)
-        codes = compute.index_in(cells, value_set=pa.array(self.texts, pa.string()))
-        numbers = np.asarray(codes.fill_null(-1), np.int64)
+        codes = compute.index_in(cells, value_set=text_array(self.texts))
+        numbers = np.nan_to_num(as_array(codes), nan=-1).astype(np.int64)
         if (numbers < 0).any():
             row = int((numbers < 0).argmax())
             raise DataError(
@@ -149,7 +150,7 @@ def import_table(
     seed: int = 0,
     shards: int = 1,
     overwrite: bool = False,
-    progress: Progress,
+    quiet: bool = True,
 ) -> Import:
     """Write the rows of tables with the same columns to a data file; collective.
 
@@ -244,6 +245,7 @@ def import_table(
                     np.add.at(counts, (in_test.astype(int), unordered.y), 1)
         found.verify_trained(comm.allreduce(counts), first.path)
         shuffle.finish()
+        progress = Progress(n, "writing", stream=None if quiet else sys.__stderr__)
         write = partial(_write, files, header, layout, shuffle.read, progress, ids=ids)
         mpi.on_root(comm, write)
     notes = [
@@ -424,7 +426,7 @@ def _id_dtype(blocks: TableBlocks, column: str) -> np.dtype[Any]:
         for block in blocks:
             cells = block.table[column]
             if cells.null_count:
-                row = int(np.asarray(cells.is_null()).argmax())
+                row = int(is_null(cells).argmax())
                 raise DataError(f"{block.row_name(row)}: {column}, the id, is missing")
             lengths = compute.binary_length(as_texts(cells).cast("binary"))
             longest = max(longest, compute.max(lengths).as_py() or 0)
@@ -439,7 +441,7 @@ def _ids(block: Block, column: str | None, dtype: np.dtype[Any] | None) -> Array
     if column is None or dtype is None:
         return None
     if dtype.kind != "S":
-        return np.asarray(block.table[column])
+        return as_array(block.table[column])
     texts = as_texts(block.table[column]).to_pylist()
     return np.array([text.encode() for text in texts], dtype)
 
@@ -533,16 +535,13 @@ def _weights(block: Block, weight: str | None) -> FloatArray | None:
 
 def _count_unknown(encoding: Encoding, block: Block) -> int:
     """Return how many texts of a block are no category: of test rows, by the split."""
-    import pyarrow as pa
     from pyarrow import compute
 
     unknown = 0
     for column in encoding.columns:
         if column.kind == CATEGORY:
             cells = as_texts(block.table[column.name].drop_null())
-            known = compute.is_in(
-                cells, value_set=pa.array(column.categories, pa.string())
-            )
+            known = compute.is_in(cells, value_set=text_array(column.categories))
             unknown += len(cells) - (compute.sum(known).as_py() or 0)
     return unknown
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ...comm import mpi
+from ...comm import environment, mpi
 from ...comm.even_partition import even_partition
 from ...errors import DataError
+from ..arrow_arrays import is_null, select
 from .base import TEXT, TableReader, cell_type, common_type
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class TableBlocks:
         with mpi.raise_collectively(comm):
             for reader in self.readers[1:]:
                 _verify_same_columns(self.readers[0], reader)
-            found = {block: self._survey(block) for block in self._own}
+            found = self._survey_all()
         surveys = [
             survey for of_rank in comm.allgather(found) for survey in of_rank.values()
         ]
@@ -95,9 +97,21 @@ class TableBlocks:
         self.any_rows = bool(counts[:, 0].any())
         self.rows_left_out = int((counts[:, 0] - counts[:, 1]).sum())
 
-    def _survey(self, block: int) -> _Survey:
+    def _survey_all(self) -> dict[int, _Survey]:
+        """Return the survey of each own block; each core that is free reads one."""
+        threads = max(1, environment.cores() // environment.local_size())
+        surveys = {}
+        with ThreadPoolExecutor(threads) as pool:
+            for lo in range(0, len(self._own), threads):
+                blocks = self._own[lo : lo + threads]
+                tables = pool.map(self._read_from_file, blocks)
+                for block, table in zip(blocks, tables, strict=True):
+                    self._keep(block, table)
+                    surveys[block] = self._survey(table)
+        return surveys
+
+    def _survey(self, table: Any) -> _Survey:
         """Return the types of a block's columns, and how many rows it has and keeps."""
-        table = self._read(block)
         types = {
             name: TEXT if name in self.texts else cell_type(table[name].type)
             for name in self.names
@@ -111,12 +125,18 @@ class TableBlocks:
         """Return a block's table, from memory where it is kept there."""
         if block in self._kept:
             return self._kept[block]
+        table = self._read_from_file(block)
+        self._keep(block, table)
+        return table
+
+    def _read_from_file(self, block: int) -> Any:
         reader, number = self._blocks[block]
-        table = reader.read(number, texts=self.texts & set(reader.names))
+        return reader.read(number, texts=self.texts & set(reader.names))
+
+    def _keep(self, block: int, table: Any) -> None:
         if self._kept_bytes + table.nbytes <= KEPT_BYTES:
             self._kept[block] = table
             self._kept_bytes += table.nbytes
-        return table
 
     def _read_texts_again(self, found: dict[int, dict[str, str]]) -> None:
         """Forget kept blocks with numbers or dates in columns that hold texts."""
@@ -139,7 +159,7 @@ class TableBlocks:
         complete = np.ones(table.num_rows, bool)
         for name in self.complete:
             if table[name].null_count:
-                complete &= ~np.asarray(table[name].is_null())
+                complete &= ~is_null(table[name])
         return complete
 
     def __iter__(self) -> Iterator[Block]:
@@ -150,7 +170,7 @@ class TableBlocks:
             if self.complete:
                 complete = self._complete_rows(table)
                 if not complete.all():
-                    table, rows = table.filter(complete), rows[complete]
+                    table, rows = select(table, complete), rows[complete]
             reader, _ = self._blocks[number]
             yield Block(number, int(self._first[number]), table, reader.path, rows)
 

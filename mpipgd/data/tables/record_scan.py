@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ...array_types import ByteArray, IntArray
-from ...jit import compiled
 
 # states: at the start of a field, in a field, in a quoted field, after a quote in one
 START, FIELD, QUOTED, AFTER_QUOTE = range(4)
@@ -47,12 +46,14 @@ def scan_block(data: bytes, separator: bytes) -> BlockScan:
         first = data.find(b"\n") + 1 or -1
         after = np.array([outside, outside, QUOTED, outside])
         return BlockScan(after, np.array([first, first, -1, first]))
+    from .quote_scan import scan  # numba takes a third of a second to import
+
     classes = np.full(256, OTHER, np.uint8)
     classes[ord('"')], classes[ord(separator)] = QUOTE, SEPARATOR
     classes[ord("\n")] = LINE_BREAK
     ends, first_records = np.empty(4, np.int64), np.full(4, -1)
     array = np.frombuffer(data, np.uint8)
-    _scan(array, classes, _packed_transitions(), _ALL_STATES, ends, first_records)
+    scan(array, classes, _packed_transitions(), _ALL_STATES, ends, first_records)
     return BlockScan(ends, first_records)
 
 
@@ -66,28 +67,6 @@ def _packed_transitions() -> ByteArray:
                 following[state] << 2 * k for k, state in enumerate(states)
             )
     return table
-
-
-@compiled
-def _scan(
-    data: ByteArray,
-    classes: ByteArray,
-    transitions: ByteArray,
-    states: int,
-    ends: IntArray,
-    first_records: IntArray,
-) -> None:
-    missing = 4
-    for i in range(data.size):
-        kind = classes[data[i]]
-        if missing and kind == LINE_BREAK:
-            for k in range(4):
-                if first_records[k] < 0 and (states >> 2 * k) & 3 != QUOTED:
-                    first_records[k] = i + 1
-                    missing -= 1
-        states = int(transitions[kind, states])
-    for k in range(4):
-        ends[k] = (states >> 2 * k) & 3
 
 
 def record_starts(scans: list[BlockScan], offsets: IntArray) -> tuple[IntArray, int]:
