@@ -218,8 +218,22 @@ def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _make(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
+    from ..comm import mpi
+    from ..data.create import example_table
     from ..data.create.make import make
 
+    if args.name == example_table.NAME:
+        rows = 2000 if args.rows is None else args.rows
+        write = partial(
+            example_table.write_example_table,
+            args.out,
+            rows=rows,
+            seed=args.seed,
+            overwrite=args.overwrite,
+        )
+        mpi.on_root(comm, write)
+        say(f"{args.out}: {rows:,} rows × {len(example_table.COLUMNS)} columns")
+        return
     make(
         comm,
         args.name,
@@ -331,8 +345,8 @@ class Action(NamedTuple):
 
 ACTIONS = {
     "make": Action(
-        "write a bundled set (digits, diabetes, breast_cancer, wine, iris) or a "
-        "synthetic one (regression, classification, blobs)",
+        "write a bundled set (digits, diabetes, breast_cancer, wine, iris), a "
+        "synthetic one (regression, classification, blobs), or a CSV of houses",
         _add_make_arguments,
         _make,
     ),

@@ -78,7 +78,7 @@ def footer_lines(
     yield ""
     yield (
         f"{split} {score} {format_number(summary['score'], '.4f')}; "
-        f"training objective (loss + penalty) {format_number(summary['loss'], '.4f')}"
+        f"training objective (loss + penalty) {format_number(summary['loss'], '.5g')}"
     )
     if "validation_score" in summary:
         yield (

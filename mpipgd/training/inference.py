@@ -124,6 +124,8 @@ class Model:
 def read(folder: str) -> Model:
     """Return the model of a run folder. Raises CheckpointError."""
     path = f"{folder}/model.h5"
+    if not Path(path).exists():
+        raise CheckpointError(f"{folder} is no finished run: it has no model.h5")
     try:
         with h5py.File(path, "r") as file:
             stored_format = file.attrs.get("format")

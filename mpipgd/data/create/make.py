@@ -46,7 +46,9 @@ def make(
     """
     with mpi.raise_collectively(comm):
         if name not in NAMES:
-            raise UsageError(f"unknown data set {name!r}; known: {', '.join(NAMES)}")
+            raise UsageError(
+                f"unknown data set {name!r}; known: {', '.join(NAMES)}, houses"
+            )
         if name in BUNDLED and options:
             raise UsageError(f"{name} is a finished set: it has no --{min(options)}")
         spec = None if name in BUNDLED else SyntheticSpec(name, seed=seed, **options)
