@@ -24,7 +24,7 @@ RECIPES = {  # section -> commands of mpipgd; the last trains into "run"
     ],
     "Add a model": [["diabetes", "--model", "gaussian", *RUN, "--run", "run"]],
     "Add a data format": [
-        ["data", "import", "rows.txt", "rows.h5"],
+        ["data", "import", "rows.dat", "rows.h5"],
         ["rows.h5", *RUN, "--run", "run"],
     ],
 }
@@ -66,7 +66,7 @@ def test_a_recipe_works(section, tmp_path):
     shutil.copytree(ROOT / "mpipgd", tmp_path / "mpipgd", ignore=ignore)
     apply(diff_of(section), tmp_path)
     rng = np.random.default_rng(1)
-    np.savetxt(tmp_path / "rows.txt", rng.normal(size=(50, 4)))
+    np.savetxt(tmp_path / "rows.dat", rng.normal(size=(50, 4)))
     for command in RECIPES[section]:
         result = subprocess.run(
             [sys.executable, "-m", "mpipgd", *command],

@@ -1,4 +1,4 @@
-"""From a table to predictions in three commands, equal to a pipeline of scikit-learn."""
+"""From a table to predictions in three commands, equal to scikit-learn's pipeline."""
 
 import numpy as np
 import pandas as pd
