@@ -101,7 +101,7 @@ def _run_parallel(command: ParallelCommand, is_first: bool) -> int:
 def _report(error: MpipgdError, prints: bool) -> int:
     """Print the message of an error on one rank; return its exit code."""
     if prints:
-        print(f"mpipgd: {printable(str(error))}", file=sys.stderr, flush=True)
+        print(f"mpipgd: {error}", file=sys.stderr, flush=True)
     return error.code
 
 

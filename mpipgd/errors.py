@@ -7,6 +7,14 @@ from collections.abc import Iterable
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tabs and line breaks
 
 
+def printable(text: str) -> str:
+    """Return a text with control characters as \\x1b, but for line breaks and tabs.
+
+    Names and cells of files are printed, and could take over a terminal.
+    """
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
+
+
 class MpipgdError(Exception):
     """Base of all errors that end a program with one message and an exit code.
 
@@ -18,7 +26,7 @@ class MpipgdError(Exception):
     code = 1
 
     def __init__(self, message: str, *, agreed: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.agreed = agreed
 
 
@@ -89,11 +97,3 @@ def check_finite(
             f"{step_in_epoch + 1}; a smaller --lr or --clip-norm may help",
             agreed=True,
         )
-
-
-def printable(text: str) -> str:
-    """Return a text with control characters as \\x1b, but for line breaks and tabs.
-
-    Names and cells of files are printed, and could take over a terminal.
-    """
-    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,8 +32,11 @@ TEXTS = (CATEGORY, ORDINAL, HASH)
 DATES = (DATE, DATE_PARTS)
 PARTS = ("year", "month", "day", "weekday", "hour")  # of a date; Monday is weekday 0
 SECONDS_PER_DAY = 86400
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*|\s*[+-]?inf\s*")
 MAX_CATEGORIES = 1000
+BOOLEANS = {"true", "false"}
 MAX_HASHES = 1 << 30
+MAX_SHOWN = 40  # characters of a cell or a name in a message
 
 
 class Entries(NamedTuple):
@@ -153,9 +157,8 @@ class ColumnEncoding:
         missing = is_null(column)
         if missing.any() and self.fill is None:
             raise DataError(
-                f"{row_name(int(missing.argmax()))}: {self.name} is missing "
-                f"({np.count_nonzero(missing)} such); --missing at the import of "
-                "the training table says what stands for such cells"
+                f"{row_name(int(missing.argmax()))}: {self.name} is missing; --missing "
+                "at the import of the training table says what stands for such cells"
             )
         return missing
 
@@ -175,17 +178,19 @@ class ColumnEncoding:
         from pyarrow import compute
 
         texts = self._texts(column, missing)
+        if {name.lower() for name in self.categories} <= BOOLEANS:
+            texts = _like_booleans(texts, self.categories)
         positions = compute.index_in(texts, value_set=text_array(self.categories))
         codes = np.nan_to_num(as_array(positions), nan=-1).astype(np.int64)
         unknown = codes < 0
         if unknown.any() and not (ignore_unknown and self.kind == CATEGORY):
             row = int(unknown.argmax())
             text = texts[row].as_py()
-            shown = shortened(self.categories)
+            names = shortened(self.categories)
             cure = "" if self.kind == ORDINAL else "; --unknown ignore takes it as none"
             raise DataError(
-                f"{row_name(row)}: {self.name} is {text!r}, expected one of {shown}"
-                f"{cure}"
+                f"{row_name(row)}: {self.name} is {shown(text)}, expected one of "
+                f"{names}{cure}"
             )
         return codes
 
@@ -213,6 +218,13 @@ class ColumnEncoding:
                 "number"
             )
         return values
+
+
+def _like_booleans(texts: Any, categories: Sequence[str]) -> Any:
+    """Return texts with true and false written as the categories are: True, TRUE."""
+    written = {name.lower(): name for name in categories}
+    cells = texts.to_pylist()
+    return text_array(written.get(cell.lower(), cell) for cell in cells)
 
 
 def hashed(texts: Any, size: int) -> tuple[IntArray, FloatArray]:
@@ -245,8 +257,8 @@ def parse_dates(
     if failed.any():
         row = int(failed.argmax())
         raise DataError(
-            f"{row_name(row)}: {name} is {column[row].as_py()!r}, expected a date as "
-            f"{format}"
+            f"{row_name(row)}: {name} is {shown(column[row].as_py())}, expected a "
+            f"date as {format}"
         )
     return times
 
@@ -287,11 +299,12 @@ def as_numbers(
     """
     import pyarrow as pa
 
-    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
-        if dates:
-            return as_array(_days(column))
-    else:
-        wanted = pa.timestamp("s") if dates else pa.float64()
+    is_date = pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)
+    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if is_date and dates:
+        return as_array(_days(column))
+    if not (is_date or (is_number and dates)):
+        wanted = pa.timestamp("us") if dates else pa.float64()
         try:
             cells = column.cast(wanted, safe=False)
             return as_array(_days(cells) if dates else cells)
@@ -299,21 +312,25 @@ def as_numbers(
             pass  # some text is no number, or no date: found below
     expected = "a date, as 2026-01-31" if dates else "a number"
     for row, cell in enumerate(column.to_pylist()):
-        if cell is not None and not is_number(cell, dates=dates):
-            raise DataError(f"{row_name(row)}: {name} is {cell!r}, expected {expected}")
+        if cell is not None and not (is_date_text if dates else is_number_text)(cell):
+            raise DataError(
+                f"{row_name(row)}: {name} is {shown(cell)}, expected {expected}"
+            )
     raise DataError(f"{row_name(0)}: {name} holds {column.type}, expected {expected}")
 
 
-def is_number(cell: Any, *, dates: bool = False) -> bool:
-    """Return whether a cell is a number, or a date of ISO 8601."""
+def is_number_text(cell: Any) -> bool:
+    """Return whether a cell is a number as tables write it: no 1_0, no 0x1F."""
+    return _NUMBER.fullmatch(str(cell)) is not None
+
+
+def is_date_text(cell: Any) -> bool:
+    """Return whether a cell is a date of ISO 8601."""
     try:
-        if dates:
-            datetime.datetime.fromisoformat(str(cell))
-        else:
-            float(cell)
-    except (TypeError, ValueError):
+        datetime.datetime.fromisoformat(str(cell))
+    except ValueError:
         return False
-    return True
+    return not is_number_text(cell)
 
 
 def _days(column: Any) -> Any:
@@ -321,8 +338,10 @@ def _days(column: Any) -> Any:
     import pyarrow as pa
     from pyarrow import compute
 
-    seconds = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
-    return compute.divide(seconds.cast(pa.float64()), float(SECONDS_PER_DAY))
+    if pa.types.is_date(column.type):
+        return column.cast(pa.date32()).cast(pa.int32()).cast(pa.float64())
+    times = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+    return compute.divide(times.cast(pa.float64()), 1e6 * SECONDS_PER_DAY)
 
 
 @dataclass(frozen=True)
@@ -463,9 +482,18 @@ def _column(value: dict[str, Any]) -> ColumnEncoding:
     return column
 
 
+def shown(cell: Any) -> str:
+    """Return a cell as messages show it, cut where it is long."""
+    if isinstance(cell, (int, float)):
+        return str(cell)
+    text = str(cell)
+    return repr(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…")
+
+
 def shortened(names: Sequence[Any]) -> str:
     """Return the first names of a list, as text."""
-    return ", ".join(map(str, names[:8])) + (", …" if len(names) > 8 else "")
+    texts = [shown(name)[1:-1] for name in names[:8]]
+    return ", ".join(texts) + (", …" if len(names) > 8 else "")
 
 
 def _and_others(names: Collection[str]) -> str:

@@ -10,6 +10,7 @@ import bz2
 import contextlib
 import gzip
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open}
 IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 MAX_GUESSED_CLASSES = 20  # more distinct whole numbers are taken for a regression
 KINDS = "fiubUS"  # of the dtypes of targets: numbers, truth values, texts
+SVMLIGHT_LINE = re.compile(rb"|\S+(\s+qid:\d+)?(\s+\d+:[-+.\deE]+)*")
 READ_ERRORS = (
     OverflowError,
     OSError,
@@ -151,9 +153,15 @@ def read_svmlight(source: str) -> Arrays:
     """Read svmlight/LIBSVM text as sparse rows; few whole numbers as y are classes."""
     from sklearn.datasets import load_svmlight_file
 
-    with _reading(source, "svmlight"), open_source(source) as file:
-        X, y = load_svmlight_file(file)
-    _verify_columns(X, source)
+    try:
+        with _reading(source, "svmlight"), open_source(source) as file:
+            X, y = load_svmlight_file(file)
+    except DataError as error:
+        raise DataError(f"{error}{_bad_line(source)}") from error
+    if not X.shape[0]:
+        raise DataError(f"{source} holds no rows")
+    if not X.nnz:
+        raise DataError(f"{source} holds no features")
     if not np.isfinite(X.data).all():
         entry = int(np.isfinite(X.data).argmin())
         row = int(np.searchsorted(X.indptr, entry, side="right"))
@@ -166,6 +174,15 @@ def read_svmlight(source: str) -> Arrays:
         len(distinct) <= MAX_GUESSED_CLASSES and (distinct == np.floor(distinct)).all()
     )
     return Arrays(source, _csr(X), y, f"{source}: the target", is_classes)
+
+
+def _bad_line(source: str) -> str:
+    """Return which line of svmlight text is none, as the end of a message."""
+    with open_source(source) as file:
+        for number, line in enumerate(file, 1):
+            if not SVMLIGHT_LINE.fullmatch(line.split(b"#")[0].strip()):
+                return f" (line {number:,})"
+    return ""
 
 
 def read_npz(
@@ -314,7 +331,9 @@ def _array(arrays: Any, name: str, source: str) -> Array:
 def _verify_shapes(
     source: str, X: Array, y: Array | None, *, row_shape: tuple[int, ...] | None = None
 ) -> None:
-    fits = X.ndim == 2 and X.dtype.kind in "fiub" and X.shape[1] > 0 and len(X) > 0
+    if X.ndim == 2 and not len(X):
+        raise DataError(f"{source} holds no rows")
+    fits = X.ndim == 2 and X.dtype.kind in "fiub" and X.shape[1] > 0
     if y is not None:
         fits = fits and y.ndim in (1, 2) and len(y) == len(X) and y.dtype.kind in KINDS
     if not fits or (row_shape is not None and X.shape[1:] != row_shape):
@@ -322,12 +341,13 @@ def _verify_shapes(
         expected = "d" if row_shape is None else ", ".join(map(str, row_shape))
         raise DataError(
             f"{source}: X is {X.dtype} {X.shape} and y is {of_y}, expected numbers "
-            f"(n, {expected}) and numbers or texts (n,), n from 1"
+            f"(n, {expected}) and numbers or texts (n,)"
         )
     if X.dtype.kind == "f" and not np.isfinite(X).all():
         row, column = np.argwhere(~np.isfinite(X))[0]
         raise DataError(
-            f"{source}: X[{row}, {column}] is {X[row, column]}, expected finite numbers"
+            f"{source}: row {row + 1}: feature {column} is {X[row, column]}, expected "
+            "finite numbers"
         )
 
 

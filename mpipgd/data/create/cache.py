@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...comm import mpi
-from ...errors import DataError
+from ...errors import DataError, UsageError
 from .arrays import labels_beside
-from .ingest import apply_arrays, ingest, is_table, open_readers, source_files
+from .ingest import apply_arrays, ingest, is_csv, is_table, open_readers, source_files
 from .table import apply_encoding
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def applied(
     """
     with mpi.raise_collectively(comm):
         table = is_table(data)
+        if reading and not is_csv(data):
+            raise UsageError(f"--{min(reading)} takes a CSV; {data} is none")
     sources = mpi.on_root(comm, _all_files, data)
 
     def make(out: str) -> None:
@@ -101,7 +103,8 @@ def applied(
             apply_arrays(comm, sources[0], out, header, labels=labels)
             return
         folder = Path(out).parent
-        with open_readers(comm, sources, folder, **(reading or {})) as readers:
+        how = {"names_known": True, **(reading or {})} if is_csv(data) else {}
+        with open_readers(comm, sources, folder, **how) as readers:
             apply_encoding(
                 comm,
                 readers,

@@ -190,6 +190,11 @@ def is_table(source: str) -> bool:
     return kind_of(source_files(source)[0]) in TABLE_READERS
 
 
+def is_csv(source: str) -> bool:
+    """Return whether a source is a CSV, or several, by name."""
+    return kind_of(source_files(source)[0]) == "csv"
+
+
 @contextlib.contextmanager
 def open_readers(
     comm: Comm,

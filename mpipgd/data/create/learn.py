@@ -30,7 +30,8 @@ from ..encoding import (
     ColumnEncoding,
     Encoding,
     as_texts,
-    is_number,
+    is_number_text,
+    shown,
 )
 from ..standardize import Moments, merge_all, moments
 from ..tables import base
@@ -115,16 +116,17 @@ def learn_encoding(
             rows = is_training[block.first : block.first + block.table.num_rows]
             for name, draft in drafts.items():
                 local[name].append(_summarise(draft, block, rows, missing))
-    columns = []
-    for name, draft in drafts.items():
-        of_ranks = blocks.comm.gather(local[name])
-        summaries = [summary for of_rank in of_ranks or () for summary in of_rank]
-        path = blocks.readers[0].path
-        column = mpi.on_root(
-            blocks.comm, _learn_column, draft, summaries, missing, path
-        )
-        columns.append(column)
-    return Encoding(tuple(columns), label, tuple(ignored))
+    of_ranks: Any = blocks.comm.gather(local)
+
+    def learn() -> tuple[ColumnEncoding, ...]:
+        path, columns = blocks.readers[0].path, []
+        for name, draft in drafts.items():
+            summaries = [summary for of_rank in of_ranks for summary in of_rank[name]]
+            columns.append(_learn_column(draft, summaries, missing, path))
+        return tuple(columns)
+
+    columns: tuple[ColumnEncoding, ...] = mpi.on_root(blocks.comm, learn)
+    return Encoding(columns, label, tuple(ignored))
 
 
 def _draft(name: str, cell_type: str, options: ColumnOptions) -> ColumnEncoding:
@@ -185,7 +187,7 @@ def _verify_few(
     example = ""
     if block is not None and (odd := first_that_is_no_number(column)):
         row, text = odd
-        example = f" ({block.row_name(row)} is {text!r})"
+        example = f" ({block.row_name(row)} is {shown(text)})"
     raise DataError(
         f"{path}: {name} is text{example} with more than {MAX_CATEGORIES} values; "
         f"--drop-column {name!r} leaves it out, --hash {name}=2^18 hashes it; or mend "
@@ -207,7 +209,7 @@ def _verify_short(texts: Collection[str], column: Any, name: str, block: Block) 
 def first_that_is_no_number(column: Any) -> tuple[int, str] | None:
     """Return row and text of the first cell that is no number, if most others are."""
     texts = as_texts(column).to_pylist()
-    odd = [k for k, text in enumerate(texts) if text and not is_number(text)]
+    odd = [k for k, text in enumerate(texts) if text and not is_number_text(text)]
     cells = sum(map(bool, texts))
     if not odd or len(odd) > MOSTLY * cells:
         return None
@@ -229,8 +231,8 @@ def _learn_column(
         categories = tuple(sort_labels(counts))
     elif kind == ORDINAL and (others := sorted(counts.keys() - {*categories})):
         raise DataError(
-            f"{path}: {name} is {others[0]!r} in {counts[others[0]]} rows, --ordinal "
-            f"lists {'<'.join(categories)}"
+            f"{path}: {name} is {shown(others[0])} in {counts[others[0]]} rows, "
+            f"--ordinal lists {'<'.join(categories)}"
         )
     parts: tuple[str, ...] = ()
     if kind == DATE_PARTS:

@@ -28,8 +28,9 @@ from ..encoding import (
     Entries,
     as_numbers,
     as_texts,
-    is_number,
+    is_number_text,
     shortened,
+    shown,
 )
 from ..hdf5.header import Header
 from ..hdf5.held_out import draw_grouped, draw_stratified
@@ -37,7 +38,6 @@ from ..tables import base
 from ..tables.blocks import Block, TableBlocks
 from .external_shuffle import ExternalShuffle, UnorderedRows
 from .learn import (
-    MOSTLY,
     ColumnOptions,
     first_that_is_no_number,
     learn_encoding,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 MAX_LABELS = 1001  # distinct values of the label that are counted
 LARGEST_EXACT = 2**53  # whole numbers above lose digits as float64
+WHOLE_NUMBER = "^(?:0|-?[1-9][0-9]{0,17})$"  # of int64, without leading zeros
 LARGEST_ID = 1e40  # above, numbers are measurements rather than ids
 
 
@@ -74,8 +75,7 @@ class Label(NamedTuple):
         if column.null_count:
             row = int(is_null(column).argmax())
             raise DataError(
-                f"{block.row_name(row)}: {self.name}, the label, is missing "
-                f"({column.null_count} such); --missing drop leaves such rows out"
+                f"{block.row_name(row)}: {self.name}, the label, is missing"
             )
         if self.texts is None:
             values = as_numbers(column, self.name, block.row_name)
@@ -113,7 +113,7 @@ class Label(NamedTuple):
             row = int((numbers < 0).argmax())
             raise DataError(
                 f"{block.row_name(row)}: {self.name}, the label, is "
-                f"{cells[row].as_py()!r}, expected one of {', '.join(self.texts[:8])}"
+                f"{shown(cells[row].as_py())}, expected one of {shortened(self.texts)}"
             )
         return numbers
 
@@ -169,7 +169,7 @@ def import_table(
         if test is not None and (stratify or group):
             raise UsageError("--test FILE has the test rows: nothing is drawn")
         find = partial(column_name, first.names, path=first.path)
-        target = find("-1" if label is None else label)
+        target = first.names[-1] if label is None else find(label)
         dropped = {find(name) for name in drop_column}
         aside = {name: find(name) for name in (weight, id_column, group) if name}
         weight, id_column, group = (
@@ -181,8 +181,8 @@ def import_table(
         features = [n for n in first.names if n != target and n not in ignored]
         if not features:
             raise DataError(
-                f"{first.path} has the columns {shortened(first.names)}: none is left "
-                f"for features beside the label, {target}"
+                f"{first.path} names the columns {shortened(first.names)} (line 1 of a "
+                f"CSV): none is left for features beside the label, {target}"
             )
         columns = ColumnOptions(
             {find(name): levels for name, levels in (ordinal or {}).items()},
@@ -197,11 +197,11 @@ def import_table(
     blocks = TableBlocks(
         comm,
         [*readers, test] if test else readers,
-        texts=columns.read_as_text,
+        texts=columns.read_as_text | ({id_column} if id_column else set()),
         complete=used if missing == "drop" else (),
     )
     with mpi.raise_collectively(comm):
-        _verify_cells(blocks, [*features, target])
+        _verify_cells(blocks, features, target)
     found = _find_label(blocks, target, task)
     n = sum(blocks.rows)
     is_test = None
@@ -289,7 +289,9 @@ def apply_encoding(
                 f"{reader.path} has no column {label.name!r}, the label: predict needs "
                 "none"
             )
-    wanted = encoding.read_as_text | ({label.name} if labels and texts else set())
+    wanted = encoding.read_as_text | ({id_column} if id_column else set())
+    if labels and texts is not None and not all(map(is_number_text, texts)):
+        wanted |= {label.name}  # numbers are the same however they are written
     blocks = TableBlocks(comm, readers, texts=wanted & {*reader.names})
     n = sum(blocks.rows)
     with mpi.raise_collectively(comm):
@@ -357,17 +359,17 @@ def _encode(
     )
 
 
-def _verify_cells(blocks: TableBlocks, columns: Iterable[str]) -> None:
+def _verify_cells(blocks: TableBlocks, features: list[str], label: str) -> None:
     """Raise DataError for a table without rows, and for a column without cells."""
     path = blocks.readers[0].path
     if not blocks.any_rows:
         raise DataError(f"{path} holds no rows")
-    for name in columns:
+    for name in [*features, label]:
         if blocks.types[name] == base.EMPTY:
-            raise DataError(
-                f"{path}: {name} is missing in all rows; --drop-column {name!r} leaves "
-                "it out"
-            )
+            cure = f"--drop-column {name!r} leaves it out"
+            if name == label:
+                cure = "it is the label, see --label COLUMN"
+            raise DataError(f"{path}: {name} is missing in all rows; {cure}")
     if not any(blocks.rows):
         raise DataError(f"{path}: each row misses a cell, and --missing drop drops all")
 
@@ -415,34 +417,35 @@ def _draw_test_rows(
 
 
 def _id_dtype(blocks: TableBlocks, column: str) -> np.dtype[Any]:
-    """Return the dtype of ids: int64, or bytes of UTF-8 as long as the longest.
+    """Return the dtype of ids: int64 where that keeps how all are written, else bytes.
 
-    Collective. DataError for missing ids.
+    Bytes of UTF-8, as long as the longest. Collective. DataError for missing ids.
     """
     from pyarrow import compute
 
-    longest = 1
+    longest, is_text = 1, False
     with mpi.raise_collectively(blocks.comm):
         for block in blocks:
             cells = block.table[column]
             if cells.null_count:
                 row = int(is_null(cells).argmax())
                 raise DataError(f"{block.row_name(row)}: {column}, the id, is missing")
-            lengths = compute.binary_length(as_texts(cells).cast("binary"))
+            texts = as_texts(cells)
+            lengths = compute.binary_length(texts.cast("binary"))
             longest = max(longest, compute.max(lengths).as_py() or 0)
-    (longest_of_all,) = mpi.allreduce_max(blocks.comm, [longest])
-    if blocks.types[column] == base.INTEGER:
-        return np.dtype(np.int64)
-    return np.dtype(f"S{int(longest_of_all)}")
+            whole = compute.match_substring_regex(texts, WHOLE_NUMBER)
+            is_text |= not compute.all(whole, min_count=0).as_py()
+    most = mpi.allreduce_max(blocks.comm, [longest, is_text])
+    return np.dtype(f"S{int(most[0])}" if most[1] else np.int64)
 
 
 def _ids(block: Block, column: str | None, dtype: np.dtype[Any] | None) -> Array | None:
     """Return the ids (n,) of a block's rows; None where they have none."""
     if column is None or dtype is None:
         return None
-    if dtype.kind != "S":
-        return as_array(block.table[column])
     texts = as_texts(block.table[column]).to_pylist()
+    if dtype.kind != "S":
+        return np.array([int(text) for text in texts], dtype)
     return np.array([text.encode() for text in texts], dtype)
 
 
@@ -598,20 +601,19 @@ def _notes_on_texts(blocks: TableBlocks, encoding: Encoding) -> Iterator[str]:
     for column in encoding.columns:
         if column.kind != CATEGORY:
             continue
-        numbers = sum(map(is_number, column.categories))
-        if numbers <= (1 - MOSTLY) * len(column.categories):
+        if not any(map(is_number_text, column.categories)):
             continue
         examples = [
-            f"{block.row_name(odd[0])} is {odd[1]!r}"
+            f"{block.row_name(odd[0])} is {shown(odd[1])}"
             for block in blocks
             if (odd := first_that_is_no_number(block.table[column.name]))
         ]
         of_ranks = blocks.comm.allgather(examples[:1])
-        first = [example for of_rank in of_ranks for example in of_rank][:1]
-        yield (
-            f"{column.name} is taken as categories, for it holds texts"
-            f"{''.join(f', as {example}' for example in first)}; most are numbers"
-        )
+        for example in [example for of_rank in of_ranks for example in of_rank][:1]:
+            yield (
+                f"{column.name} is taken as categories, for not all cells are numbers: "
+                f"{example}"
+            )
 
 
 def parse_ordinal(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ...errors import DataError, UsageError
+from ..encoding import is_number_text
 from ..hdf5.header import MAX_CLASSES, TASKS
 
 if TYPE_CHECKING:
@@ -68,19 +69,24 @@ def verify_task(task: str | None, *, extra: tuple[str, ...] = ()) -> None:
 def sort_labels(texts: Iterable[str]) -> list[str]:
     """Return texts sorted: by their values if all of them are numbers."""
     texts = list(texts)
-    try:
-        return sorted(texts, key=float)
-    except ValueError:
-        return sorted(texts)
+    are_numbers = all(map(is_number_text, texts))
+    return sorted(texts, key=_number) if are_numbers else sorted(texts)
 
 
 def labels_of(texts: Iterable[str]) -> list[Any]:
     """Return texts converted to numbers if all of them are numbers."""
     texts = list(texts)
-    try:
-        return [_as_integer(float(text)) for text in texts]
-    except ValueError:
+    if not all(map(is_number_text, texts)):
         return texts
+    return [_as_integer(_number(text)) for text in texts]
+
+
+def _number(text: str) -> float | int:
+    """Return the number that a text is, whole ones with all digits."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def _as_integer(label: Any) -> Any:

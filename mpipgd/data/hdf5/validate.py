@@ -48,8 +48,8 @@ def open_file(path: Path) -> h5py.File:
         if not h5py.is_hdf5(path):
             path.open("rb").close()  # permission, a folder: the system's own reason
             raise DataError(
-                f"{path} is not an HDF5 file, and no table by its name: .csv, .tsv, "
-                ".parquet, .arrow, .feather, .npz, .svm"
+                f"{path} is not an HDF5 file, and by its name none of those that are "
+                "imported: CSV (.csv, .tsv), .parquet, .arrow, .feather, .npz, .svm"
             )
         return h5py.File(path, "r", rdcc_nbytes=8 << 20, locking="best-effort")
     except FileNotFoundError:

@@ -15,23 +15,25 @@ if TYPE_CHECKING:
     from ...comm.mpi import Comm
 
 
+INDEX_NAME = "__index_level_"  # how pandas begins the names of indices without one
+
+
 class ParquetReader:
     """A Parquet file as a `TableReader`, a block a row group; collective to make.
 
     file: where it is to be read, by default `path`.
     """
 
-    description = ""
-
     def __init__(self, comm: Comm, path: str, *, file: str | None = None) -> None:
         self.path, self.file = path, file or path
-        self.names, self.n_blocks = mpi.on_root(comm, self._inspect)
+        inspected = mpi.on_root(comm, self._inspect)
+        self.names, self.n_blocks, self.description = inspected
 
-    def _inspect(self) -> tuple[tuple[str, ...], int]:
+    def _inspect(self) -> tuple[tuple[str, ...], int, str]:
         file = self._open()
-        names = tuple(file.schema_arrow.names)
+        names, described = _without_index(file.schema_arrow)
         verify_distinct(names, self.path)
-        return names, file.num_row_groups
+        return names, file.num_row_groups, described
 
     def _open(self) -> Any:
         from pyarrow import parquet
@@ -43,7 +45,7 @@ class ParquetReader:
         """Return a block as a `pyarrow.Table`, see `TableReader`."""
         where = f"{self.path}: row group {block}"
         with _explained(f"{where} cannot be read"):
-            table = self._open().read_row_group(block)
+            table = self._open().read_row_group(block, list(self.names))
         return with_plain_columns(table, texts, where)
 
 
@@ -53,16 +55,16 @@ class ArrowReader:
     Collective to make. file: where it is to be read, by default `path`.
     """
 
-    description = ""
-
     def __init__(self, comm: Comm, path: str, *, file: str | None = None) -> None:
         self.path, self.file = path, file or path
-        self.names, self.n_blocks = mpi.on_root(comm, self._inspect)
+        inspected = mpi.on_root(comm, self._inspect)
+        self.names, self.n_blocks, self.description = inspected
 
-    def _inspect(self) -> tuple[tuple[str, ...], int]:
+    def _inspect(self) -> tuple[tuple[str, ...], int, str]:
         with self._open() as file:
-            verify_distinct(file.schema.names, self.path)
-            return tuple(file.schema.names), file.num_record_batches
+            names, described = _without_index(file.schema)
+            verify_distinct(names, self.path)
+            return names, file.num_record_batches, described
 
     def _open(self) -> Any:
         import pyarrow as pa
@@ -77,7 +79,16 @@ class ArrowReader:
         where = f"{self.path}: record batch {block}"
         with _explained(f"{where} cannot be read"), self._open() as file:
             table = pa.Table.from_batches([file.get_batch(block)])
+            table = table.select(list(self.names))
         return with_plain_columns(table, texts, where)
+
+
+def _without_index(schema: Any) -> tuple[tuple[str, ...], str]:
+    """Return the names of columns without pandas' own numbers of rows, and which."""
+    left_out = [name for name in schema.names if name.startswith(INDEX_NAME)]
+    names = tuple(name for name in schema.names if name not in left_out)
+    text = f"written with pandas' index, {', '.join(left_out)}, which is left out"
+    return names, text if left_out else ""
 
 
 @contextlib.contextmanager
@@ -106,26 +117,41 @@ def with_plain_columns(table: Any, texts: Collection[str], where: str) -> Any:
         with _explained(f"{where}: {name!r} cannot be read"):
             if types.is_dictionary(column.type):
                 column = column.cast(column.type.value_type)
-            if not _is_plain(column.type):
+            if not _is_plain(column):
                 raise DataError(
                     f"{where}: {name!r} holds {column.type}, expected numbers, dates "
                     f"or texts; --drop-column {name!r} leaves it out"
                 )
             if types.is_floating(column.type):
                 column = compute.if_else(compute.is_nan(column), None, column)
-            is_number = base.cell_type(column.type) != base.TEXT
+            if types.is_float16(column.type):
+                column = column.cast(pa.float32())
+            elif types.is_time(column.type):
+                column = _whole_seconds(column)
+            is_number = base.cell_type(column) != base.TEXT
             if not is_number or name in texts:
                 column = column.cast(pa.string())
         columns.append(column)
     return pa.table(columns, names=table.column_names)
 
 
-def _is_plain(arrow_type: Any) -> bool:
+def _whole_seconds(times: Any) -> Any:
+    """Return times of day without parts of seconds where there are none, as in CSV."""
+    import pyarrow as pa
+
+    try:
+        return times.cast(pa.time32("s"))
+    except pa.ArrowInvalid:
+        return times
+
+
+def _is_plain(column: Any) -> bool:
     """Return whether cells are numbers, dates, times, booleans, texts or UTF-8."""
     from pyarrow import types
 
+    arrow_type = column.type
     return (
-        base.cell_type(arrow_type) != base.TEXT
+        base.cell_type(column) != base.TEXT
         or types.is_boolean(arrow_type)
         or types.is_time(arrow_type)
         or types.is_string(arrow_type)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # What the cells of a column are, from the least to the most general; dates apart.
 EMPTY, INTEGER, REAL, DATE, TEXT = "empty", "integer", "real", "date", "text"
 NUMBERS = (INTEGER, REAL)
+# of dates, those with zones, with parts of seconds, or beyond the years 1678 … 2261
+_ZONED_DATE, _FINE_DATE, _FAR_DATE = "zoned date", "fine date", "far date"
+_DATES = ({_ZONED_DATE}, {DATE, _FINE_DATE}, {DATE, _FAR_DATE})
 _GENERALITY = {EMPTY: 0, INTEGER: 1, REAL: 2, TEXT: 3}
 
 
@@ -51,33 +54,52 @@ class TableReader(Protocol):
         """
 
 
-def cell_type(arrow_type: Any) -> str:
-    """Return what the cells of a column of an Arrow type are: INTEGER, REAL, …
+def cell_type(column: Any) -> str:
+    """Return what the cells of a column of Arrow are: INTEGER, REAL, …
 
     Booleans are texts, "false" and "true", for their numbers mean nothing. Times of day
     and what has no order (lists, structures) are texts, too.
     """
     from pyarrow import types
 
-    if types.is_null(arrow_type):
+    of_cells = column.type
+    if types.is_null(of_cells):
         return EMPTY
-    if types.is_integer(arrow_type):
+    if types.is_integer(of_cells):
         return INTEGER
-    if types.is_floating(arrow_type) or types.is_decimal(arrow_type):
+    if types.is_floating(of_cells) or types.is_decimal(of_cells):
         return REAL
-    if types.is_date(arrow_type) or types.is_timestamp(arrow_type):
-        return DATE
+    if types.is_timestamp(of_cells):
+        if of_cells.tz is not None:
+            return _ZONED_DATE
+        if of_cells.unit == "ns":
+            return _FINE_DATE
+    if types.is_date(of_cells) or types.is_timestamp(of_cells):
+        return _FAR_DATE if _is_far(column) else DATE
     return TEXT
 
 
+def _is_far(dates: Any) -> bool:
+    """Return whether some dates, in days or seconds, exceed 64 bits of nanoseconds."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    seconds = dates.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
+    bounds = compute.min_max(seconds).as_py()
+    return any(abs(bound or 0) >= (1 << 63) // 10**9 for bound in bounds.values())
+
+
 def common_type(found: Iterable[str]) -> str:
-    """Return what the cells of all blocks of a column are, given those of each."""
+    """Return what the cells of all blocks of a column are, given those of each.
+
+    Types that would be texts if they met in one block are texts in several, too.
+    """
     kinds = set(found) - {EMPTY}
     if not kinds:
         return EMPTY
-    if kinds == {DATE}:
+    if any(kinds <= agreeing for agreeing in _DATES):
         return DATE
-    if DATE in kinds:
+    if kinds & set[str]().union(*_DATES):
         return TEXT
     return max(kinds, key=_GENERALITY.__getitem__)
 

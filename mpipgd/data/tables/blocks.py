@@ -82,7 +82,7 @@ class TableBlocks:
             name: common_type(survey.types[name] for survey in surveys)
             for name in self.names
         }
-        self._read_texts_again({k: s.types for k, s in found.items()})
+        self._read_texts_again()
         counts = np.array([survey.rows for survey in surveys], np.int64).reshape(-1, 2)
         self._source_first = self._first_in_table(counts[:, 0])
         self._first = np.cumsum(counts[:, 1]) - counts[:, 1]
@@ -113,7 +113,7 @@ class TableBlocks:
     def _survey(self, table: Any) -> _Survey:
         """Return the types of a block's columns, and how many rows it has and keeps."""
         types = {
-            name: TEXT if name in self.texts else cell_type(table[name].type)
+            name: TEXT if name in self.texts else cell_type(table[name])
             for name in self.names
         }
         used = table.num_rows
@@ -138,13 +138,16 @@ class TableBlocks:
             self._kept[block] = table
             self._kept_bytes += table.nbytes
 
-    def _read_texts_again(self, found: dict[int, dict[str, str]]) -> None:
-        """Forget kept blocks with numbers or dates in columns that hold texts."""
+    def _read_texts_again(self) -> None:
+        """Forget kept blocks with numbers, dates or times in columns of texts."""
+        from pyarrow import types
+
         self.texts |= {name for name, kind in self.types.items() if kind == TEXT}
-        for block, types in found.items():
-            if any(types[name] not in (TEXT, "empty") for name in self.texts):
-                table = self._kept.pop(block, None)
-                self._kept_bytes -= 0 if table is None else table.nbytes
+        for block, table in list(self._kept.items()):
+            of_cells = [table[name].type for name in self.texts]
+            if not all(types.is_string(t) or types.is_null(t) for t in of_cells):
+                del self._kept[block]
+                self._kept_bytes -= table.nbytes
 
     def _first_in_table(self, counts: IntArray) -> IntArray:
         """Return the number of each block's first row in its own table."""

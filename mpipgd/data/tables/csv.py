@@ -12,14 +12,30 @@ from ...comm import mpi
 from ...comm.even_partition import even_partition
 from ...errors import DataError
 from .dialect import Dialect, recognise
-from .record_scan import QUOTED, BlockScan, record_starts, scan_block
+from .record_scan import (
+    AFTER_QUOTE,
+    LINE_BREAK,
+    NEXT_STATE,
+    OTHER,
+    QUOTE,
+    QUOTED,
+    SEPARATOR,
+    SPACE,
+    START,
+    BlockScan,
+    record_starts,
+    scan_block,
+)
 
 if TYPE_CHECKING:
     from ...array_types import IntArray
     from ...comm.mpi import Comm
 
 BLOCK_BYTES = 8 << 20
-MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "#N/A", "?")
+MISSING = (
+    *("NA", "N/A", "n/a", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None"),
+    *("#N/A", "#NA", "?", *(" " * count for count in range(9))),
+)
 
 
 class CsvReader:
@@ -67,26 +83,64 @@ class CsvReader:
                 data = file.read(offsets[block + 1] - offsets[block])
                 scans.append(scan_block(data or b"\n", separator))
         all_scans = [scan for of_rank in comm.allgather(scans) for scan in of_rank]
-        starts, state = record_starts(all_scans, offsets)
-        if state == QUOTED:
-            raise DataError(
-                f"{self.path}: a quote is not closed until the end of the file",
-                agreed=True,
-            )
+        starts, state, malformed = record_starts(all_scans, offsets)
+        if malformed or state == QUOTED:
+            fault = mpi.on_root(comm, self._fault_of_quotes)
+            raise DataError(f"{self.path}: {fault}", agreed=True)
         return starts
+
+    def _fault_of_quotes(self) -> str:
+        """Return what is wrong with the quotes of a file that has malformed ones."""
+        separator = re.escape(self.dialect.separator.encode())
+        token = re.compile(
+            b'(")|(' + separator + b')|(\n)|([ \r]+)|[^" \n\r' + separator + b"]+"
+        )
+        kinds = {None: OTHER, 1: QUOTE, 2: SEPARATOR, 3: LINE_BREAK, 4: SPACE}
+        row, opened, state = 1, 1, START
+        with open(self.file, "rb") as file:
+            file.seek(self.dialect.start)
+            for line in file:
+                for match in token.finditer(line):
+                    kind = kinds[match.lastindex]
+                    if state == AFTER_QUOTE and kind == OTHER:
+                        return (
+                            f"row {opened:,} opens a quote that ends within a cell, in "
+                            f"row {row:,}: quotes within quotes are written twice"
+                        )
+                    if state == START and kind == QUOTE:
+                        opened = row
+                    row += kind == LINE_BREAK and state != QUOTED
+                    state = NEXT_STATE[kind][state]
+        return (
+            f"row {opened:,} opens a quote that is not closed until the end of the file"
+        )
 
     def read(self, block: int, *, texts: Collection[str] = ()) -> Any:
         """Return a block as a `pyarrow.Table`, see `TableReader`."""
         import pyarrow as pa
-        from pyarrow import csv
 
         with open(self.file, "rb") as file:
             file.seek(self.starts[block])
             data = file.read(self.starts[block + 1] - self.starts[block])
         if self.dialect.encoding != "utf-8":
             data = data.decode(self.dialect.encoding, errors="replace").encode()
+        if b"\0" in data:
+            row = data[: data.index(b"\0")].count(b"\n")
+            raise DataError(f"{self.path}: {self._row(block, row)} holds a zero byte")
         if not data or data.isspace():
             return pa.table({name: pa.nulls(0) for name in self.names})
+        table = self._parse(block, data, texts)
+        if b"0x" in data or b"0X" in data:  # which pyarrow takes for numbers
+            hexadecimal = self._hexadecimal_columns(block, data, table)
+            if hexadecimal:
+                table = self._parse(block, data, {*texts, *hexadecimal})
+        return self._with_thousands(table, texts)
+
+    def _parse(self, block: int, data: bytes, texts: Collection[str]) -> Any:
+        """Return the table of a block's bytes; DataError."""
+        import pyarrow as pa
+        from pyarrow import csv
+
         ragged: list[Any] = []
 
         def note_ragged_row(row: Any) -> str:
@@ -116,7 +170,11 @@ class CsvReader:
                 ),
             )
         except pa.ArrowInvalid as error:
-            raise DataError(f"{self.path}: {self._rows(block)}: {error}") from error
+            if not ragged:
+                message = str(error).splitlines()[0]
+                raise DataError(
+                    f"{self.path}: {self._rows(block)}: {message}"
+                ) from error
         if ragged:
             row = ragged[0]
             raise DataError(
@@ -129,10 +187,25 @@ class CsvReader:
                 cells = column.to_pylist()
                 row = next(k for k, cell in enumerate(cells) if not _is_utf8(cell))
                 raise DataError(
-                    f"{self.path}: {self._row(block, row)}: {name} is {cells[row]!r}, "
-                    "no UTF-8; say what it is, as --encoding latin-1"
+                    f"{self.path}: {self._row(block, row)}: {name} is "
+                    f"{cells[row][:40]!r}, no UTF-8; say what it is, as --encoding "
+                    "latin-1"
                 )
-        return self._with_thousands(table, texts)
+        return table
+
+    def _hexadecimal_columns(self, block: int, data: bytes, table: Any) -> list[str]:
+        """Return the columns of whole numbers of which some are written as 0x1F."""
+        from pyarrow import compute, types
+
+        integers = [n for n in table.column_names if types.is_integer(table[n].type)]
+        written = self._parse(block, data, integers)
+        return [
+            name
+            for name in integers
+            if compute.any(
+                compute.match_substring(written[name], "0x", ignore_case=True)
+            ).as_py()
+        ]
 
     def _with_thousands(self, table: Any, texts: Collection[str]) -> Any:
         """Return a block in which columns of numbers with thousands are numbers."""

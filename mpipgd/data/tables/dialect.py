@@ -59,6 +59,7 @@ def recognise(
     thousands: str | None = None,
     encoding: str | None = None,
     header: bool = True,
+    names_known: bool = False,
     shown: str | None = None,
 ) -> Dialect:
     """Return the `Dialect` of a CSV file from its first MiB; what is given, is so.
@@ -66,7 +67,8 @@ def recognise(
     The separator is the candidate that gives the first rows the same number of cells;
     commas are decimal where more columns hold numbers with commas than with points, or
     where points separate thousands. Without `header` the columns are x0, x1, ….
-    shown: what messages call the file. Raises DataError, and UsageError for what cannot
+    names_known: that line 1 has names is known, also where all are numbers. shown: what
+    messages call the file. Raises DataError, and UsageError for what cannot
     be given.
     """
     separator = NAMED_SEPARATORS.get(separator or "", separator)
@@ -94,7 +96,7 @@ def recognise(
         for name in next(filter(None, rows), [])
     ]
     if header:
-        _verify_names(names, shown)
+        _verify_names(names, shown, may_be_numbers=names_known)
         start += len(line)
     else:
         names = [f"x{k}" for k in range(len(names))]
@@ -179,18 +181,18 @@ def _first_record(text: str) -> str:
 def _separator(text: str, at_end: bool) -> str:
     """Return the separator by which the first lines have the same number of cells.
 
-    Of several the one with the most cells; of none, that which the first line holds
-    most often.
+    Of several that by which most cells are numbers, then that with the most cells; of
+    none, that which the first line holds most often.
     """
-    cells = {
-        separator: {len(row) for row in _rows(text, separator, at_end, COMPARED_ROWS)}
-        for separator in SEPARATORS
-    }
-    agreeing = [
-        s for s, counts in cells.items() if len(counts) == 1 and max(counts) > 1
-    ]
+    agreeing = {}
+    for separator in SEPARATORS:
+        rows = _rows(text, separator, at_end, COMPARED_ROWS)
+        if rows and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1:
+            cells = [cell for row in rows[1:] for cell in row]
+            numbers = sum(_is_number(cell) for cell in cells) / max(1, len(cells))
+            agreeing[separator] = numbers, len(rows[0])
     if agreeing:
-        return max(agreeing, key=lambda separator: max(cells[separator]))
+        return max(agreeing, key=lambda separator: agreeing[separator])
     line = re.sub(r'"[^"]*"', "", _first_record(text))
     return max(SEPARATORS, key=line.count)
 
@@ -227,8 +229,8 @@ def _rows(
     return rows[:-1] if cut and len(rows) > 1 else rows
 
 
-def _verify_names(names: list[str], path: str) -> None:
-    if names and all(map(_is_number, names)):
+def _verify_names(names: list[str], path: str, *, may_be_numbers: bool) -> None:
+    if names and not may_be_numbers and all(map(_is_number, names)):
         raise DataError(
             f"{path}: line 1 holds numbers, expected column names; "
             "--no-header takes it as data"

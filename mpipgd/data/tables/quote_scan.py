@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ...array_types import ByteArray, IntArray
+from ...array_types import BoolArray, ByteArray, IntArray
 from ...jit import compiled
-from .record_scan import LINE_BREAK, QUOTED
+from .record_scan import AFTER_QUOTE, LINE_BREAK, OTHER, QUOTED
 
 
 @compiled
@@ -12,13 +12,16 @@ def scan(
     data: ByteArray,
     classes: ByteArray,
     transitions: ByteArray,
+    may_be_malformed: BoolArray,
     states: int,
     ends: IntArray,
     first_records: IntArray,
+    malformed: IntArray,
 ) -> None:
-    """Set the states (4,) after some bytes, and the first records; see `BlockScan`.
+    """Set the outputs (4,) for the bytes `data`; see `BlockScan`.
 
-    classes (256,) of bytes; transitions (4, 256) of four packed states, `states`.
+    classes (256,) of bytes; transitions (5, 256) of four packed states, `states`;
+    may_be_malformed (256,): whether one of these is behind a closing quote.
     """
     missing = 4
     for i in range(data.size):
@@ -28,6 +31,10 @@ def scan(
                 if first_records[k] < 0 and (states >> 2 * k) & 3 != QUOTED:
                     first_records[k] = i + 1
                     missing -= 1
+        if kind == OTHER and may_be_malformed[states]:
+            for k in range(4):
+                if malformed[k] < 0 and (states >> 2 * k) & 3 == AFTER_QUOTE:
+                    malformed[k] = i
         states = int(transitions[kind, states])
     for k in range(4):
         ends[k] = (states >> 2 * k) & 3
