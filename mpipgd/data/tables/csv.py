@@ -111,9 +111,7 @@ class CsvReader:
                         opened = row
                     row += kind == LINE_BREAK and state != QUOTED
                     state = NEXT_STATE[kind][state]
-        return (
-            f"row {opened:,} opens a quote that is not closed until the end of the file"
-        )
+        return f"row {opened:,} opens a quote that is never closed"
 
     def read(self, block: int, *, texts: Collection[str] = ()) -> Any:
         """Return a block as a `pyarrow.Table`, see `TableReader`."""
