@@ -39,6 +39,8 @@ BENCHES = {  # name -> (module, ranks, one MPI is enough)
     "shuffle": ("passes", 1, True),
     "many": ("passes", 1, True),
     "finish": ("passes", 1, True),
+    "table": ("tables", 1, True),
+    "bigtable": ("tables", 1, True),
 }
 ENV = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",

@@ -85,7 +85,7 @@ class ExternalShuffle:
         ids: np.dtype[Any] | None = None,
         bucket_bytes: int = BUCKET_BYTES,
     ) -> None:
-        self.comm, self._header, self._has_ids = comm, header, ids is not None
+        self.comm, self._header = comm, header
         columns: list[Any] = [("destination", "i8"), ("y", "f8")]
         if header.sparse:
             columns += [("features", "i4", (entries,))]
@@ -96,8 +96,9 @@ class ExternalShuffle:
             columns.append(("id", ids))
         self._record = np.dtype(columns)
         self._bucket_rows = max(1, bucket_bytes // self._record.itemsize)
-        self._in_memory: list[Array] = []  # records, where there is one bucket
-        self._loaded: tuple[int | None, Array] = None, np.empty(0, self._record)
+        # (destinations, fields) of rows, where there is one bucket
+        self._in_memory: list[tuple[IntArray, dict[str, Array]]] = []
+        self._loaded: tuple[int | None, dict[str, Array]] = None, {}
         self._folder: Path | None = None
         if rows > self._bucket_rows:
             make_folder = partial(tempfile.mkdtemp, prefix=".mpipgd-", dir=folder)
@@ -105,19 +106,14 @@ class ExternalShuffle:
 
     def append(self, destinations: IntArray, rows: UnorderedRows) -> None:
         """Add rows with their destinations (n,)."""
-        records = np.empty(len(destinations), self._record)
-        records["destination"], records["y"] = destinations, rows.y
-        if isinstance(rows.X, Entries):
-            records["features"], records["X"] = rows.X
-        else:
-            records["X"] = rows.X
-        if rows.weights is not None:
-            records["weight"] = rows.weights
-        if rows.ids is not None:
-            records["id"] = rows.ids
+        fields = _fields(rows)
         if self._folder is None:
-            self._in_memory.append(records)
+            self._in_memory.append((destinations, fields))
             return
+        records = np.empty(len(destinations), self._record)
+        records["destination"] = destinations
+        for name, values in fields.items():
+            records[name] = values
         bucket = destinations // self._bucket_rows
         order = np.argsort(bucket, kind="stable")
         records, bucket = records[order], bucket[order]
@@ -132,37 +128,52 @@ class ExternalShuffle:
         if self._folder is not None:
             self.comm.barrier()
             return
-        own = np.concatenate([np.empty(0, self._record), *self._in_memory])
-        self._in_memory = self.comm.gather(own) or []
+        of_ranks: Any = self.comm.gather(self._in_memory)
+        self._in_memory = [part for of_rank in of_ranks or () for part in of_rank]
 
     def read(self, lo: int, hi: int) -> Rows:
         """Return the rows of the destinations lo … hi-1; on rank 0, when finished."""
         size = self._bucket_rows
-        blocks = []
+        parts = []
         for number in range(lo // size, -(-hi // size)):
             start = number * size
-            blocks.append(self._bucket(number)[max(lo - start, 0) : hi - start])
-        rows = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        X: Matrix = rows["X"]
+            rows = slice(max(lo - start, 0), hi - start)
+            bucket = self._bucket(number)
+            parts.append({name: values[rows] for name, values in bucket.items()})
+        fields = parts[0]
+        if len(parts) > 1:
+            fields = {n: np.concatenate([part[n] for part in parts]) for n in fields}
+        X: Matrix = fields["X"]
         if self._header.sparse:
-            X = _csr(rows["features"], rows["X"], self._header.n_features)
-        weights = None if self._header.weight is None else rows["weight"]
-        ids = rows["id"] if self._has_ids else None
-        return Rows(X, rows["y"].astype(self._header.y_dtype), weights, ids)
+            X = _csr(fields["features"], fields["X"], self._header.n_features)
+        y = fields["y"].astype(self._header.y_dtype)
+        return Rows(X, y, fields.get("weight"), fields.get("id"))
 
-    def _bucket(self, number: int) -> Array:
-        """Return the records of a bucket in order; the last one stays loaded."""
+    def _bucket(self, number: int) -> dict[str, Array]:
+        """Return the rows of a bucket in order; the last one stays loaded."""
         if self._loaded[0] != number:
-            if self._folder is None:
-                records = np.concatenate(self._in_memory)
-                self._in_memory = []  # the bucket stays loaded
-            else:
-                files = sorted(self._folder.glob(f"{number}-*"))
-                records = np.concatenate([np.fromfile(f, self._record) for f in files])
-            ordered = np.empty_like(records)
-            ordered[records["destination"] - number * self._bucket_rows] = records
-            self._loaded = number, ordered
+            self._loaded = number, self._ordered(number)
         return self._loaded[1]
+
+    def _ordered(self, number: int) -> dict[str, Array]:
+        fields = self._record.fields
+        assert fields is not None
+        names = [name for name in fields if name != "destination"]
+        if self._folder is None:
+            parts, self._in_memory = self._in_memory, []
+            n = sum(len(destinations) for destinations, _ in parts)
+            ordered = {}
+            for name in names:
+                column = np.dtype(fields[name][0])
+                ordered[name] = np.empty((n, *column.shape), column.base)
+                for destinations, values in parts:
+                    ordered[name][destinations] = values[name]
+            return ordered
+        files = sorted(self._folder.glob(f"{number}-*"))
+        records = np.concatenate([np.fromfile(f, self._record) for f in files])
+        in_order = np.empty_like(records)
+        in_order[records["destination"] - number * self._bucket_rows] = records
+        return {name: in_order[name] for name in names}
 
     def close(self) -> None:
         """Remove the temporary folder; collective."""
@@ -176,3 +187,13 @@ def _csr(features: IntArray, values: FloatArray, width: int) -> Csr:
     present = values != 0
     indptr = np.append(0, np.cumsum(np.count_nonzero(present, axis=1)))
     return Csr(values[present], features[present], indptr, width)
+
+
+def _fields(rows: UnorderedRows) -> dict[str, Array]:
+    """Return the arrays of rows by the names of their fields in records."""
+    fields = {"y": rows.y, "weight": rows.weights, "id": rows.ids}
+    if isinstance(rows.X, Entries):
+        fields |= {"features": rows.X.features, "X": rows.X.values}
+    else:
+        fields["X"] = rows.X
+    return {name: values for name, values in fields.items() if values is not None}

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ...comm.mpi import Comm
 
 BLOCK_BYTES = 8 << 20
+CHUNK_BYTES = 512 << 10  # that pyarrow parses at once: twice as fast as a block
 MISSING = (
     *("NA", "N/A", "n/a", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None"),
     *("#N/A", "#NA", "?", *(" " * count for count in range(9))),
@@ -134,7 +135,14 @@ class CsvReader:
                 table = self._parse(block, data, {*texts, *hexadecimal})
         return self._with_thousands(table, texts)
 
-    def _parse(self, block: int, data: bytes, texts: Collection[str]) -> Any:
+    def _parse(
+        self,
+        block: int,
+        data: bytes,
+        texts: Collection[str],
+        *,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> Any:
         """Return the table of a block's bytes; DataError."""
         import pyarrow as pa
         from pyarrow import csv
@@ -150,7 +158,7 @@ class CsvReader:
                 pa.BufferReader(data),
                 csv.ReadOptions(
                     column_names=list(self.names),
-                    block_size=len(data) + 1,
+                    block_size=chunk_bytes,
                     use_threads=False,
                 ),
                 csv.ParseOptions(
@@ -168,6 +176,8 @@ class CsvReader:
                 ),
             )
         except pa.ArrowInvalid as error:
+            if "straddling" in str(error) and chunk_bytes <= len(data):
+                return self._parse(block, data, texts, chunk_bytes=len(data) + 1)
             if not ragged:
                 message = str(error).splitlines()[0]
                 raise DataError(
