@@ -35,11 +35,11 @@ from .hostile_tables import (
 
 SELF = mpi.comm_self()
 SHORT = (
-    *("--epochs", "2", "--workers", "1", "--lr", "0.01", "--no-picture"),
+    *("--epochs", "1", "--workers", "1", "--lr", "0.01", "--no-picture"),
     *("--checkpoint-every", "1000"),
 )
 LONGEST_MESSAGE = 500
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture(scope="module", autouse=True)
