@@ -123,6 +123,8 @@ class NoTable:
 
     says      patterns that the message must hold, apart from the name of the file
     code      the exit code: of data, or of usage
+    others    files beside it
+    blamed    the file to be named; None: the first
     """
 
     file: str
@@ -130,11 +132,16 @@ class NoTable:
     says: tuple[str, ...]
     flags: tuple[str, ...] = ()
     code: int = 3
+    others: dict[str, bytes] = field(default_factory=dict)
+    blamed: str | None = None
 
 
 def write(file: Table | NoTable, folder: Path) -> Path:
     """Write a file to a folder; return its path."""
     path = folder / file.file
+    if isinstance(file, NoTable):
+        for name, content in file.others.items():
+            (folder / name).write_bytes(content)
     if callable(file.content):
         file.content(path)
     else:
@@ -965,6 +972,55 @@ REFUSED: dict[str, NoTable] = {
         ("row 1", "w, the weight, is -5"),
         ("--weight", "w"),
     ),
+    "weights of zero": NoTable(
+        "t.csv",
+        csv("a,w,price", lambda k: f"{k},0,{k}.5"),
+        ("w, the weight", "0"),
+        ("--weight", "w"),
+    ),
+    "bytes that are no text of cp1252": NoTable(
+        "t.csv",
+        csv("a,kind,price", lambda k: f"{k},@,{k}.5")
+        .replace(b"@", b"\x81", 9)
+        .replace(b"@", b"\x8d"),
+        ("row 1\\b", "kind", "--encoding"),
+    ),
+    "bytes that are no text of an encoding": NoTable(
+        "t.csv",
+        written(with_column("a", ["ä", "ö"])),
+        ("row 1\\b", "a is", "ascii"),
+        ("--encoding", "ascii"),
+    ),
+    "an encoding of no texts": NoTable(
+        "t.csv", written(N), ("--encoding", "base64"), ("--encoding", "base64"), 2
+    ),
+    # a file of test rows
+    "test rows: none": NoTable(
+        *("t.csv", written(N), ("no rows",), ("--test", "b.csv")),
+        others={"b.csv": b"size,kind,price\n"},
+        blamed="b.csv",
+    ),
+    "test rows: a text among numbers": NoTable(
+        *("t.csv", written(N), ("row 3", "size is 'x'"), ("--test", "b.csv")),
+        others={"b.csv": written(N.assign(size=["1", "2", "x", "4"] * 10))},
+        blamed="b.csv",
+    ),
+    "test rows: a class of their own": NoTable(
+        *("t.csv", written(N[["size", "kind"]]), ("kind, the label, is 'pink'",)),
+        ("--test", "b.csv"),
+        others={"b.csv": written(N[["size"]].assign(kind="pink"))},
+        blamed="b.csv",
+    ),
+    "test rows: a column too few": NoTable(
+        *("t.csv", written(N), ("'kind'",), ("--test", "b.csv")),
+        others={"b.csv": written(N[["size", "price"]])},
+        blamed="b.csv",
+    ),
+    "test rows: a short row": NoTable(
+        *("t.csv", written(N), ("row 41", "2 cells"), ("--test", "b.csv")),
+        others={"b.csv": written(N) + b"1,2\n"},
+        blamed="b.csv",
+    ),
     # Parquet and Arrow
     "Parquet, no rows": NoTable("t.parquet", parquet_of(N[:0]), ("no rows",)),
     "Parquet, no columns": NoTable(
@@ -1478,6 +1534,13 @@ NOT_YET: dict[str, dict[str, str]] = {
         "Parquet, damaged": "the message has line breaks and control characters",
         "NPZ, NaN": OF_THE_CACHE,
         "NPZ, no rows": NO_FILE,
+        "weights of zero": TRACEBACK,
+        "bytes that are no text of cp1252": "different bytes become one category",
+        "bytes that are no text of an encoding": "different texts become one category",
+        "an encoding of no texts": TRACEBACK,
+        "test rows: none": SILENT,
+        "test rows: a text among numbers": "numbers become categories by test rows",
+        "test rows: a class of their own": "the other file is blamed",
         "svmlight, words": "the message does not name the line",
         "svmlight, no columns": OF_THE_CACHE,
         "svmlight, an empty file": "the message speaks of classes",
@@ -1500,6 +1563,7 @@ NOT_YET: dict[str, dict[str, str]] = {
         "Parquet, an index of pandas": "the index, the last column, becomes the label",
     },
     "arrays": {},
+    "test files": {"b.parquet": "it is read as the file of training rows is"},
     "in blocks": {
         "times of day, then texts": "blocks of times become other texts: 08:30:00",
         "times with zones and without": "one block is texts, several are dates",

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gzip
 import re
 import warnings
 
@@ -29,6 +30,9 @@ from .hostile_tables import (
     REFUSED,
     Table,
     goods,
+    parquet_of,
+    sizes,
+    with_column,
     write,
     written,
 )
@@ -70,6 +74,7 @@ def call(*words):
 def train(path, *flags):
     """Train on a table, in the folder `runs` beside it; return code, output and run."""
     run = path.parent / "runs" / "r"
+    flags = [path.parent / f if (path.parent / f).is_file() else f for f in flags]
     return *call("train", path, "--run", run, *SHORT, *flags), run
 
 
@@ -122,9 +127,9 @@ def test_what_is_no_table_is_refused_in_a_sentence(tmp_path, table):
     assert code == table.code, f"exit code {code}: {message}"
     expect_sentence(message.replace(f"{tmp_path}/", ""), *table.says)
     if table.code == 3:
-        assert path.name in message
+        assert (table.blamed or path.name) in message
     expect_flags(message, "train")
-    expect_files(tmp_path, path.name)
+    expect_files(tmp_path, path.name, *table.others)
 
 
 def read_by_pandas(table, path):
@@ -383,6 +388,46 @@ def test_what_a_column_is_does_not_depend_on_blocks(tmp_path, monkeypatch, cells
         X, y = scan(out).read("train", 0, len(table))
         outcomes.append((done.header.feature_names, X.tolist(), y.tolist()))
     assert outcomes[1:] == outcomes[:1] * 2
+
+
+TEST_FILES = {
+    "b.csv": written(sizes(9, seed=9)[["price", "kind", "size"]]),
+    "b.tsv": written(sizes(9, seed=9), sep="\t"),
+    "b.txt": written(sizes(9, seed=9), sep=";", decimal=","),
+    "b.parquet": parquet_of(sizes(9, seed=9)),
+    "b.csv.gz": gzip.compress(written(sizes(9, seed=9))),
+}
+
+
+@pytest.mark.parametrize("content", cases(TEST_FILES, NOT_YET["test files"]))
+def test_a_file_of_test_rows_is_read_as_it_is_written(tmp_path, request, content):
+    path = tmp_path / "t.csv"
+    path.write_bytes(written(sizes()))
+    other = tmp_path / request.node.callspec.id
+    other.write_bytes(content)
+    code, message, _ = train(path, "--test", other.name)
+    assert code == 0, message
+    source = scan(next((tmp_path / "runs" / "cache").iterdir()))
+    X, y = source.read("test", 0, source.rows["test"])
+    expected = sizes(9, seed=9)
+    kinds = [expected["kind"] == kind for kind in sorted(sizes()["kind"].unique())]
+    np.testing.assert_array_equal(X, np.column_stack([expected["size"], *kinds]))
+    np.testing.assert_array_equal(y, expected["price"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-7", "iso2022_jp", "shift_jis"])
+def test_encodings_of_two_bytes_are_read_in_blocks_or_refused(tmp_path, encoding):
+    table = with_column("a", ["日本", "東京", "x,y"])
+    path = tmp_path / "t.csv"
+    path.write_bytes(written(table, encoding=encoding))
+    with contextlib.suppress(MpipgdError):
+        for block_bytes in (1 << 20, 61):
+            reader = CsvReader(
+                SELF, str(path), block_bytes=block_bytes, encoding=encoding
+            )
+            blocks = range(reader.n_blocks)
+            read = [reader.read(k, texts=["a"])["a"].to_pylist() for k in blocks]
+            assert [cell for cells in read for cell in cells] == [*table["a"]]
 
 
 @pytest.mark.parametrize("ids", cases(IDS, NOT_YET["ids"]))
