@@ -395,8 +395,8 @@ ACCEPTED: dict[str, Table] = {
         classes=True,
     ),
     "leading zeros": Table("t.csv", csv("zip,price", lambda k: f"0{k % 7}234,{k}.5")),
-    "very large and small": Table(
-        "t.csv", csv("a,b,price", lambda k: f"{k}e300,{k}e-400,{k}.5")
+    "very small": Table(
+        "t.csv", csv("a,b,price", lambda k: f"{k}e-300,{k}e-400,{k}.5")
     ),
     "hexadecimal and underscores": Table(
         "t.csv",
@@ -770,7 +770,7 @@ REFUSED: dict[str, NoTable] = {
     "one column": NoTable("t.csv", b"price\n1.5\n2.5\n", ("(no column|none) is left",)),
     "numbers first": NoTable("t.csv", b"1.5,2\n3,4\n", ("line 1", "--no-header")),
     "comments first": NoTable(
-        "t.csv", b"# of 2020\n# by us\n" + written(N), ("row 2|line [13]",)
+        "t.csv", b"# of 2020\n# by us\n" + written(N), ("row 2|line [13]|# of 2020",)
     ),
     "Parquet named .csv": NoTable("t.csv", parquet_of(N), ("zero byte|Parquet",)),
     "CSV named .parquet": NoTable("t.parquet", written(N), ("no Parquet file",)),
@@ -783,8 +783,8 @@ REFUSED: dict[str, NoTable] = {
         "t.csv.gz", gzip.compress(written(N))[:-6] + b"\0\0\0\0\0\0", ("decompressed",)
     ),
     "gzip of nothing": NoTable("t.csv.gz", gzip.compress(b""), ("is empty",)),
-    "a spreadsheet": NoTable("t.xlsx", zipped(written(N)), ("CSV",)),
-    "Python's pickles": NoTable("t.pkl", pickle.dumps(N), ("CSV",)),
+    "a spreadsheet": NoTable("t.xlsx", zipped(written(N)), ("(?i)csv",)),
+    "Python's pickles": NoTable("t.pkl", pickle.dumps(N), ("(?i)csv",)),
     # the file system
     "a folder": NoTable(
         "t.csv", Path.mkdir, ("no file|folder|directory|no data file",)
@@ -862,7 +862,9 @@ REFUSED: dict[str, NoTable] = {
         ("row 8", "is missing"),
     ),
     "a separator behind all lines": NoTable(
-        "t.csv", csv("a,b,price,", lambda k: f"{k},1,{k}.5,"), ("row 1", "column 4")
+        "t.csv",
+        csv("a,b,price,", lambda k: f"{k},1,{k}.5,"),
+        (r"^(?!.*--drop-column).*column 4",),
     ),
     "an infinite cell": NoTable(
         "t.csv",
@@ -873,6 +875,14 @@ REFUSED: dict[str, NoTable] = {
         "t.csv",
         csv("a,b,c", lambda k: "1,2,3" if k != 7 else "1,1e400,3"),
         ("row 8", "b is", "finite"),
+    ),
+    "numbers that have no squares": NoTable(
+        "t.csv", csv("a,b,price", lambda k: f"{k},{k}e300,{k}.5"), (r"\bb\b", "large")
+    ),
+    "a missing cell of a name with a line break": NoTable(
+        "t.csv",
+        csv('"a\nb",c', lambda k: "1,3" if k != 7 else ",3"),
+        ("row 8", "is missing"),
     ),
     "an infinite label": NoTable(
         "t.csv",
@@ -1111,7 +1121,7 @@ REFUSED: dict[str, NoTable] = {
     "NPZ, NaN": NoTable(
         "t.npz",
         npz_of(X=np.where(X == 15, np.nan, X), y=Y),
-        ("row 8", "nan|finite|missing"),
+        (r"row 8|X\[7, 1\]", "nan|finite|missing"),
     ),
     "NPZ, an infinite label": NoTable(
         "t.npz", npz_of(X=X, y=np.where(Y == 7, np.inf, Y)), ("row 8", "inf|finite")
@@ -1120,7 +1130,7 @@ REFUSED: dict[str, NoTable] = {
     "NPZ, labels that are dates": NoTable(
         "t.npz", npz_of(X=X, y=Y.astype("datetime64[D]")), ("y",)
     ),
-    "NPZ, no rows": NoTable("t.npz", npz_of(X=X[:0], y=Y[:0]), ("no rows|y has 0",)),
+    "NPZ, no rows": NoTable("t.npz", npz_of(X=X[:0], y=Y[:0]), ("no rows|n from 1",)),
     "NPZ, no columns": NoTable("t.npz", npz_of(X=X[:, :0], y=Y), ("no features|X is",)),
     "NPZ, one class": NoTable(
         "t.npz", npz_of(X=X, y=np.zeros(20, int)), ("1 distinct",)
@@ -1522,18 +1532,12 @@ NOT_YET: dict[str, dict[str, str]] = {
     "refused": {
         "all labels missing": "the message recommends to drop the label",
         "a zero byte late": "the zero byte ends the line for pyarrow",
-        "comments first": "the message does not name the line",
-        "a spreadsheet": "the message does not say what is read",
-        "Python's pickles": "the message does not say what is read",
         "a quote that is not closed": NO_ROW,
         "a quote behind a backslash": SILENT,
         "a quote closed rows later": f"five rows become a cell, and {SILENT}",
-        "a missing cell of a name with escapes": "names are printed as they are",
-        "a separator behind all lines": "the empty last column becomes the label",
-        "labels missing of a name with escapes": "names are printed as they are",
-        "Parquet, damaged": "the message has line breaks and control characters",
-        "NPZ, NaN": OF_THE_CACHE,
-        "NPZ, no rows": NO_FILE,
+        "a separator behind all lines": "the message recommends to drop the label",
+        "numbers that have no squares": "the message names neither file nor column",
+        "a missing cell of a name with a line break": "the message has line breaks",
         "weights of zero": TRACEBACK,
         "bytes that are no text of cp1252": "different bytes become one category",
         "bytes that are no text of an encoding": "different texts become one category",
@@ -1550,7 +1554,6 @@ NOT_YET: dict[str, dict[str, str]] = {
         "a name like a number from the end": "-1, the default label, is its name, too",
         "two 19-digit classes": "two classes get one name, as float64 rounds",
         "Parquet, short floats": TRACEBACK,
-        "very large and small": "a deviation of inf makes a feature of zeros, unsaid",
         "labels with underscores": "1_0 becomes 10",
         "labels with zeros, as classes": "07 is learned as 7, evaluated as 07",
         "numbers and texts in a column": "that it becomes text is not mentioned",
@@ -1579,7 +1582,6 @@ NOT_YET: dict[str, dict[str, str]] = {
     },
     "later": {
         "booleans as Python writes them": "False is no false",
-        "a missing column beside escapes": "names are printed as they are",
         "a category of 10,000 letters": "the message holds all letters",
         "a number of 10,000 letters": "the message holds all letters",
         "a number that is a date": "the message holds Python's form of a date",

@@ -17,7 +17,7 @@ from mpipgd.comm import mpi
 from mpipgd.data.create.ingest import ingest
 from mpipgd.data.hdf5.source import scan
 from mpipgd.data.tables.csv import CsvReader
-from mpipgd.errors import MpipgdError
+from mpipgd.errors import MpipgdError, printable
 
 from .hostile_tables import (
     ACCEPTED,
@@ -43,7 +43,7 @@ SHORT = (
     *("--checkpoint-every", "1000"),
 )
 LONGEST_MESSAGE = 500
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(90)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,8 +67,8 @@ def call(*words):
             command = command_class(args)
             code = command.run(SELF, lambda *text: said.append(" ".join(text)))
         except MpipgdError as error:
-            return error.code, str(error)
-    return code, "\n".join(said)
+            return error.code, printable(str(error))
+    return code, printable("\n".join(said))
 
 
 def train(path, *flags):
@@ -301,7 +301,9 @@ def test_a_table_is_trained_on_as_pandas_reads_it(tmp_path, table):
             file["scaling/mean"][...], mean, rtol=1e-9, atol=1e-9
         )
     reading = reading_flags(table.flags)
-    expect_predictions(run, path, reference.features(frame), reference.classes, reading)
+    if X.shape[1] < 5_000:  # else the other table will do
+        X = reference.features(frame)
+        expect_predictions(run, path, X, reference.classes, reading)
     other = in_another_order(frame, reference, tmp_path / "other.csv", table.flags)
     expect_predictions(
         run, tmp_path / "other.csv", reference.features(other), reference.classes
