@@ -36,6 +36,7 @@ dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr;
 dt { color: #555; overflow-wrap: anywhere; } dd { margin: 0; overflow-wrap: anywhere; }
 pre { background: #f4f4f4; padding: .5rem .8rem; font-size: .85rem;
       white-space: pre-wrap; overflow-wrap: anywhere; break-inside: avoid; }
+pre code { display: block; font: inherit; padding-left: 3ch; text-indent: -3ch; }
 .notice { border-left: 4px solid #E69F00; background: #fff8e8; padding: .4rem .8rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem;
@@ -51,7 +52,8 @@ tr.bad td { color: #8a3b00; font-style: italic; }
 th[scope=row] { border-bottom: 1px solid #ddd; }
 table.matrix td, table.matrix th { text-align: center; min-width: 2.6rem; }
 figure { margin: .5rem 0 1.5rem; break-inside: avoid; }
-figure > svg { width: 100%; max-width: 60rem; height: auto; display: block; }
+figure > svg { width: 100%; max-width: calc(var(--width) * 1.15px); height: auto;
+               display: block; }
 svg text { font: 12px system-ui, sans-serif; fill: #333; }
 svg .grid { stroke: #e4e4e4; fill: none; } svg .axis { stroke: #777; fill: none; }
 svg .level { stroke: #555; fill: none; }
@@ -62,16 +64,20 @@ figcaption { color: #444; font-size: .9em; max-width: 46rem; }
     font-weight: normal; min-width: 0 !important; }
   .u-legend tr { cursor: pointer; }
   .u-legend tr.u-off { text-decoration: line-through; }
-  figure { overflow-x: auto; } figure > svg { min-width: 34rem; } }
+  figure { overflow-x: auto; } figure > svg { min-width: calc(var(--width) * .75px); } }
 @media print { .live { display: none; }
   body { margin: 0; padding: 0; max-width: none; font-size: 11px; }
   h1 { font-size: 18px; } h2 { font-size: 14px; margin-top: 1.2rem; }
-  .wide { overflow: visible; } table { font-size: 9px; width: 100%; }
+  .wide { overflow: visible; } table { font-size: 9px; }
+  .short { break-inside: avoid; }
   th, td { padding: 2px 3px; } td { white-space: normal; overflow-wrap: anywhere; }
   th:first-child, td:first-child { min-width: 4rem; }
-  figure > svg { max-width: 15cm; } pre { font-size: 9px; } }
+  figure > svg { max-width: calc(var(--width) * .21mm); } pre { font-size: 9px; } }
 @page { margin: 15mm; }
 """
+
+
+SHORT_ROWS = 25  # of tables that are not divided in print
 
 
 def write_page(
@@ -146,9 +152,14 @@ def table(
         for row, is_bad in zip(rows, marks, strict=True)
     )
     return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="{_classes(len(rows))}"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def _classes(rows: int) -> str:
+    """Return the classes of the box of a table: a short one stays on one page."""
+    return "wide short" if rows <= SHORT_ROWS else "wide"
 
 
 def _is_text(column: Sequence[str]) -> bool:
@@ -172,7 +183,7 @@ def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> 
         )
         lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
     return (
-        '<div class="wide"><table class="matrix"><thead><tr>'
+        f'<div class="{_classes(len(classes))}"><table class="matrix"><thead><tr>'
         f'<th scope="col">true \\ predicted</th>{columns}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
@@ -188,5 +199,4 @@ def figure(chart: str, title: str, caption: str) -> str:
 
 def commands(lines: Sequence[str]) -> str:
     """Return commands as they are typed."""
-    text = "\n".join(lines)
-    return f"<pre>{escape(text)}</pre>"
+    return f"<pre>{''.join(f'<code>{escape(line)}</code>' for line in lines)}</pre>"

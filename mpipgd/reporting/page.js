@@ -60,11 +60,13 @@ document.querySelectorAll("script.chart").forEach((script) => {
   const figure = script.parentElement, chart = JSON.parse(script.textContent);
   const box = document.createElement("div");
   box.className = "live";
+  const height = chart.shape ? chart.shape.height : 330;
+  if (chart.shape) box.style.maxWidth = `${chart.shape.width}px`;
   figure.insertBefore(box, figure.firstChild);
   const data = uPlot.join(chart.series.map((one) => [one.x, one.y]));
   const filled = (one) => one.kind === "points" || (one.kind === "line" && one.x.length <= 20);
   const plot = new uPlot({
-    width: box.clientWidth, height: 330, ms: 1,
+    width: box.clientWidth, height, ms: 1,
     cursor: { dataIdx: nearestValue, drag: { x: true, y: false } },
     scales: {
       x: { time: false, distr: chart.x.log ? 3 : 1,
@@ -81,7 +83,7 @@ document.querySelectorAll("script.chart").forEach((script) => {
       { label: chart.x.label, value: (u, value) => short(value) },
       ...chart.series.map((one) => ({
         label: one.name, stroke: one.colour, dash: one.dash,
-        width: one.kind === "points" ? 0 : one.kind === "line" ? 2 : 1,
+        width: { points: 0, thin: 1, guide: 1 }[one.kind] ?? 2,
         alpha: one.kind === "thin" ? 0.55 : 1,
         spanGaps: true,
         points: { show: filled(one), size: 7, fill: one.hollow ? "#fff" : one.colour },
@@ -109,6 +111,6 @@ document.querySelectorAll("script.chart").forEach((script) => {
   });
   figure.classList.add("enhanced");
   new ResizeObserver(() => {
-    if (box.clientWidth) plot.setSize({ width: box.clientWidth, height: 330 });
+    if (box.clientWidth) plot.setSize({ width: box.clientWidth, height });
   }).observe(figure);
 });

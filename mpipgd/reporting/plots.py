@@ -26,6 +26,7 @@ AXES = {  # what curves are drawn against: key of a record -> (label, unit)
     "bytes": ("MB sent per rank", 1e6),
     "samples": ("rows read", 1),
 }
+VALIDATION = {"score": "validation_score", "loss": "validation_loss"}  # beside a key
 
 
 def has_matplotlib() -> bool:
@@ -62,21 +63,33 @@ def plot_loss(records: Sequence[Record], path: str | os.PathLike[str]) -> None:
     """Plot the losses and the score of one run by its epochs, into a file."""
     figure, left = new_figure()
     x = [record["epoch"] for record in records]
-    left.plot(x, _values(records, "loss"), label="training loss", **series_style(0))
-    if any(record["test_loss"] is not None for record in records):
-        y = _values(records, "test_loss")
-        left.plot(x, y, label="test loss", **series_style(1))
+    losses = {"loss": "training", "validation_loss": "validation", "test_loss": "test"}
+    for number, (key, part) in enumerate(losses.items()):
+        if _has(records, key):
+            y = _values(records, key)
+            left.plot(x, y, label=f"{part} objective", **series_style(number))
     right = left.twinx()
-    right.plot(x, _values(records, "score"), color="#555555", ls=":", label="score")
+    part = "test" if _has(records, "test_loss") else "training"
+    scores = {"score": (part, ":"), "validation_score": ("validation", "-.")}
+    for key, (part, dots) in scores.items():
+        if _has(records, key):
+            y = _values(records, key)
+            right.plot(x, y, color="#555555", ls=dots, label=f"{part} score")
     right.set_ylabel("score (R² or accuracy)")
-    left.set(xlabel="epochs", ylabel="mean loss a row, with penalty")
+    left.set(xlabel="epochs", ylabel="objective: mean loss a row + penalty")
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=120)
 
 
 def _values(records: Sequence[Record], key: str) -> list[float]:
     """Return a series; NaN, a gap in the plot, where a number was not finite."""
-    return [math.nan if record[key] is None else record[key] for record in records]
+    values = (record.get(key) for record in records)
+    return [math.nan if value is None else value for value in values]
+
+
+def _has(records: Sequence[Record], key: str) -> bool:
+    """Return whether any record has a number of this name."""
+    return any(record.get(key) is not None for record in records)
 
 
 def plot_runs(
@@ -91,7 +104,8 @@ def plot_runs(
 
     `against` is a key of AXES, `show` a key of the records and `name` its label. The
     consensus is dashed, over thin lines of the workers' own models where their scores
-    were recorded. The figure is saved at `path` if there is one.
+    were recorded; what is measured on validation rows is dotted. The figure is saved at
+    `path` if there is one.
     """
     label, unit = AXES[against]
     figure, axes = new_figure(9.6, 4.4)
@@ -107,6 +121,12 @@ def plot_runs(
             style["linestyle"] = "--"
         y = _values(records, show)
         axes.plot(x, y, label=run, **style)
+        held_out = VALIDATION.get(show, "")
+        if _has(records, held_out):
+            dotted = {"color": style["color"], "linestyle": ":", "linewidth": 1.4}
+            values = _values(records, held_out)
+            axes.plot(x, values, label=f"{run}: validation", **dotted)
+            y = y + values
         lowest = min([lowest, *y])
         finite += [value for value in y if math.isfinite(value)]
     if show == "score" and lowest < -0.1:

@@ -27,6 +27,11 @@ def format_number(value: float | None, spec: str) -> str:
     return "–" if value is None else format(value, spec)
 
 
+def format_digits(value: float | None) -> str:
+    """Return a number with four significant digits, trailing zeros too."""
+    return "–" if value is None else f"{value:#.4g}".rstrip(".").replace(".e", "e")
+
+
 def format_bytes(count: float | None) -> str:
     """Return a number of bytes in B, kB, MB or GB; a dash for None."""
     if count is None:

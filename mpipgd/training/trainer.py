@@ -112,7 +112,7 @@ class Trainer:
     ) -> None:
         self.data_signature = data_signature
         self.options, self.grid, self.watchdog = options, grid, watchdog
-        self.header = source.header
+        self.source, self.header = source, source.header
         trace = None
         if options.trace:
             with mpi.raise_collectively(grid.comm):
@@ -237,6 +237,7 @@ class Trainer:
             grid=self.grid,
             plan=self.plan,
             objective=self.objective,
+            source=self.source,
             data=self.data,
             components=components,
             clock=self.clock,

@@ -1,7 +1,6 @@
 """report.html: from the files of a run folder alone, and true to them."""
 
 import json
-import re
 import shlex
 import shutil
 import sys
@@ -72,11 +71,15 @@ def test_the_page_says_what_ran(digits):
     assert "average: 2 workers on 1 rank" in text
     assert f"test accuracy is {summary['score']:.4f}" in text
     assert {"Losses", "Test accuracy", "Largest coefficients"} <= set(page.headings)
-    assert "training objective (loss + penalty)" in page.texts["text"]
+    assert "training objective" in page.texts["text"]
     charts = [json.loads(text) for text in page.texts["script"] if text[0] == "{"]
     names = [[series["name"] for series in chart["series"]] for chart in charts]
     assert names[1] == ["workers' own models"] * 2 + ["test accuracy"]
-    assert "Confusion matrix (test)" not in page.headings
+    assert {"Scores on the test rows", "ROC curves (test rows)"} <= set(page.headings)
+    matrix = np.array(
+        json.loads((digits / "evaluation.json").read_text())["test"]["confusion"]
+    )
+    assert np.trace(matrix) / matrix.sum() == pytest.approx(summary["score"])
 
 
 def test_coefficients_are_the_largest_of_the_model(digits):
@@ -90,26 +93,71 @@ def test_coefficients_are_the_largest_of_the_model(digits):
     assert names == [model.header.feature_names[k] for k in order]
 
 
-def test_evaluations_are_shown_where_they_are(digits, tmp_path):
-    written = {
-        "test": {
-            "confusion": [[5, 1], [2, 7]],
-            "classes": ["no", "yes"],
-            "roc": {"fpr": [0, 0.5, 1], "tpr": [0, 0.9, 1], "auc": 0.7},
-            "predicted_true": [[1.5, 1.0], [2.0, 2.5]],
-        }
-    }
-    (digits / "evaluation.json").write_text(json.dumps(written))
-    run_page.write_run_page(digits)
-    page = Page(digits / "report.html")
+@pytest.fixture
+def page_of(digits, tmp_path):
+    """Return a function: the page of a copy of the run with another evaluation."""
+
+    def make(**part):
+        run = tmp_path / "run"
+        shutil.copytree(digits, run, dirs_exist_ok=True)
+        (run / "evaluation.json").write_text(json.dumps({"test": part}))
+        return Page(run_page.write_run_page(run))
+
+    return make
+
+
+def test_evaluations_are_shown_where_they_are(page_of):
+    page = page_of(
+        rows=3000,
+        metrics={"accuracy": 0.8, "log_loss": None},
+        classes=["no", "yes"],
+        by_class=[{"label": "no", "rows": 6, "precision": None}],
+        confusion=[[5, 1.25], [2, 7]],
+        roc=[{"label": "yes", "fpr": [0, 0.5, 1], "tpr": [0, 0.9, 1], "auc": 0.7}],
+        predicted_true=[{"target": "price", "pairs": [[1.5, 1.0], [9.0, 2.5]]}],
+        notes=["one class has no rows"],
+    )
     assert {
-        "Confusion matrix (test)", "ROC curve (test)", "Predicted against true (test)",
+        "Confusion matrix (test rows)", "ROC curve (test rows)",
+        "Predicted against true price (test rows)", "Scores by class (test rows)",
     } <= set(page.headings)  # fmt: skip
-    assert "Area under the curve: 0.7000." in page.texts["figcaption"]
-    text = (digits / "report.html").read_text()
-    assert re.search(r'<th scope="row">yes</th><td[^>]*>2</td><td[^>]*>7</td>', text)
-    (digits / "evaluation.json").unlink()
-    run_page.write_run_page(digits)
+    assert {"accuracy", "0.8000", "–", "1.25"} <= set(page.texts["td"])
+    assert "log-loss" not in page.texts["td"]
+    assert "One class has no rows." in page.texts["p"]
+    text = " ".join(page.texts["figcaption"])
+    assert "Positive class: yes. Area under the curve: 0.7000." in text
+    assert "A random sample of 2 of the 3,000 test rows." in text
+    assert "1 prediction beyond the axis" in text
+    assert "yes" in page.texts["th"]
+
+
+def test_many_classes_have_their_most_frequent_mistakes(page_of):
+    mistake = {"true": "b", "predicted": "d", "rows": 3.0}
+    page = page_of(rows=10, classes=list("abcd"), confused=[mistake])
+    assert "Most frequent mistakes (test rows)" in page.headings
+    assert page.texts["td"][:3] == ["b", "d", "3"]
+    assert not any("Confusion" in heading for heading in page.headings)
+
+
+def test_names_of_the_data_are_no_html(page_of):
+    evil = "<script>alert(1)</script>"
+    page = page_of(
+        metrics={"accuracy": 1.0},
+        classes=[evil, "b"],
+        confusion=[[1, 0], [0, 1]],
+        by_class=[{"label": evil, "rows": 1, "precision": 1.0}],
+        roc=[{"label": evil, "fpr": [0, 1], "tpr": [0, 1], "auc": 0.5}],
+        predicted_true=[{"target": evil, "pairs": [[1.0, 2.0]]}],
+        notes=[evil],
+    )
+    assert not any("alert" in text for text in page.texts["script"] if text[0] != "{")
+    assert evil in page.texts["td"] and evil in page.texts["th"]
+
+
+@pytest.mark.parametrize("part", [{"confusion": 3}, {"roc": [{}]}, {"metrics": [1]}])
+def test_a_damaged_evaluation_is_refused(page_of, part):
+    with pytest.raises(UsageError, match="run folder"):
+        page_of(**part)
 
 
 def test_validation_has_a_curve_of_its_own(digits, tmp_path):
@@ -122,22 +170,22 @@ def test_validation_has_a_curve_of_its_own(digits, tmp_path):
     ]
     path.write_text("\n".join(lines) + "\n")
     run_page.write_run_page(digits)
-    assert "validation loss" in Page(digits / "report.html").texts["text"]
+    assert "validation objective" in Page(digits / "report.html").texts["text"]
     path.write_text(before)
     run_page.write_run_page(digits)
 
 
 def test_its_commands_work_as_printed(digits, tmp_path, monkeypatch, mpipgd):
     monkeypatch.chdir(tmp_path)
-    (text,) = Page(digits / "report.html").texts["pre"]
-    words = [shlex.split(line) for line in text.splitlines()]
+    lines = Page(digits / "report.html").texts["code"]
+    words = [shlex.split(line) for line in lines]
     assert [w[w.index("mpipgd") + 1] for w in words] == [
-        "train", "evaluate", "predict", "report",
+        "train", "evaluate", "predict", "coef", "report",
     ]  # fmt: skip
     for command in words[1:]:
         code, _, err = mpipgd(*command[command.index("mpipgd") + 1 :])
         assert code == 0, err
-    assert (tmp_path / "predictions.h5").exists()
+    assert (tmp_path / "predictions.csv").exists()
 
 
 def test_without_a_picture_there_is_no_page(tmp_path):
@@ -198,7 +246,8 @@ def test_many_ranks_and_outputs_fit_on_paper(digits, tmp_path):
     page = Page(run / "report.html")
     bars = [text for text in page.texts["text"] if text.startswith("rank ")]
     assert bars == [f"rank {k}" for k in range(152, 200)]
-    assert page.texts["td"][:3] == ["pixel_0_5", "output 7", "-3"]
+    first = page.texts["td"].index("pixel_0_5")
+    assert page.texts["td"][first : first + 3] == ["pixel_0_5", "output 7", "-3.000"]
 
 
 @pytest.mark.mpi
@@ -208,4 +257,4 @@ def test_rank_zero_writes_the_page(shared_tmp, agree):
     train_once()
     mpi.wait_asleep(world.Ibarrier())
     text = (run / "report.html").read_text()
-    agree(text.count("<svg") == 3 and f"rank {world.size - 1}" in text)
+    agree(text.count("<svg") == 4 and f"rank {world.size - 1}" in text)
