@@ -48,13 +48,15 @@ class Confusion(TypedDict):
 class PartEvaluation(TypedDict, total=False):
     """What evaluation.json holds of one part of the data; all of it is optional.
 
-    metrics: as `mpipgd evaluate --json` has them; classes: their labels, `by_class`
+    weighted: whether rows count by weights; metrics: as `mpipgd evaluate --json` has
+    them; classes: their labels, `by_class`
     metrics of each; confusion: weights of rows (true class, predicted class), in the
     order of `classes`; confused: the most frequent mistakes, where classes are too many
     for a matrix; roc: of the second of two classes, or of each class.
     """
 
     rows: int
+    weighted: bool
     metrics: dict[str, float | None]
     classes: list[Any]
     by_class: list[dict[str, Any]]

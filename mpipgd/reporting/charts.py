@@ -414,5 +414,5 @@ def _plain_axis(scale: _Scale) -> dict[str, Any]:
         "log": scale.axis.log,
         "whole": scale.axis.whole,
         "range": [scale.low, scale.high],
-        "ticks": list(scale.axis.ticks) if scale.axis.ticks else None,
+        "ticks": list(scale.ticks) if scale.axis.ticks or scale.axis.log else None,
     }

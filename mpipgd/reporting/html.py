@@ -51,6 +51,11 @@ tr { break-inside: avoid; } thead { display: table-header-group; }
 tr.bad td { color: #8a3b00; font-style: italic; }
 th[scope=row] { border-bottom: 1px solid #ddd; }
 table.matrix td, table.matrix th { text-align: center; min-width: 2.6rem; }
+table.dense { font-size: .75rem; }
+table.dense td, table.dense th { min-width: 1.4rem; padding: .2rem .25rem; }
+table.matrix th:first-child { min-width: 5rem; text-align: right; }
+table.upright thead th + th span { writing-mode: vertical-rl; transform: rotate(180deg);
+       white-space: nowrap; }
 figure { margin: .5rem 0 1.5rem; break-inside: avoid; }
 figure > svg { width: 100%; max-width: calc(var(--width) * 1.15px); height: auto;
                display: block; }
@@ -70,14 +75,19 @@ figcaption { color: #444; font-size: .9em; max-width: 46rem; }
   h1 { font-size: 18px; } h2 { font-size: 14px; margin-top: 1.2rem; }
   .wide { overflow: visible; } table { font-size: 9px; }
   .short { break-inside: avoid; }
+  table.dense { font-size: 7px; }
+  table.dense td, table.dense th { min-width: 0; padding: 1px; }
   th, td { padding: 2px 3px; } td { white-space: normal; overflow-wrap: anywhere; }
   th:first-child, td:first-child { min-width: 4rem; }
-  figure > svg { max-width: calc(var(--width) * .21mm); } pre { font-size: 9px; } }
+  figure > svg { max-width: calc(var(--width) * .165mm); } pre { font-size: 9px; } }
 @page { margin: 15mm; }
 """
 
 
-SHORT_ROWS = 25  # of tables that are not divided in print
+MATRIX_LETTERS = 90  # of the names above a confusion matrix, side by side
+DENSE_CLASSES = 12  # of matrices with wide cells
+MOST_LETTERS = 32  # of the name of a class beside a matrix
+SHORT_ROWS = 30  # of tables that are not divided in print
 
 
 def write_page(
@@ -167,26 +177,38 @@ def _is_text(column: Sequence[str]) -> bool:
     return all(text[:1].isalpha() for text in column if text) and any(column)
 
 
-def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[float]]) -> str:
     """Return a confusion matrix: rows are true classes, columns predicted ones.
 
-    Cells are shaded by their share of the row.
+    Cells are shaded by their share of the row. The names of many classes stand upright
+    above their columns.
     """
-    columns = "".join(f'<th scope="col">{escape(name)}</th>' for name in classes)
+    width = sum(max(4, len(name)) for name in classes)
+    style = "matrix" if width <= MATRIX_LETTERS else "matrix upright"
+    style += " dense" if len(classes) > DENSE_CLASSES else ""
+    columns = "".join(f'<th scope="col">{_class_name(name)}</th>' for name in classes)
     lines = []
     for name, row in zip(classes, counts):
         total = sum(row) or 1
         cells = "".join(
             f'<td style="background:rgba(0,114,178,{0.6 * count / total:.2f})">'
-            f"{count:,}</td>"
+            f"{count:,.6g}</td>"
             for count in row
         )
-        lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+        lines.append(f'<tr><th scope="row">{_class_name(name)}</th>{cells}</tr>')
     return (
-        f'<div class="{_classes(len(classes))}"><table class="matrix"><thead><tr>'
+        f'<div class="{_classes(len(classes))}"><table class="{style}"><thead><tr>'
         f'<th scope="col">true \\ predicted</th>{columns}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def _class_name(name: str) -> str:
+    """Return the HTML of a name; the end of a long one is seen on hovering only."""
+    if len(name) <= MOST_LETTERS:
+        return f"<span>{escape(name)}</span>"
+    short = escape(name[: MOST_LETTERS - 1])
+    return f'<span title="{escape(name)}">{short}…</span>'
 
 
 def figure(chart: str, title: str, caption: str) -> str:

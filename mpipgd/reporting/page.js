@@ -10,8 +10,12 @@ function nearestValue(plot, series, closest, x) {
   if (after >= ys.length) return before;
   return x - xs[before] < xs[after] - x ? before : after;
 }
-function short(value) {
-  return value == null ? "–" : String(Number(value.toPrecision(5)));
+function short(value, digits = 5) {
+  if (value == null) return "–";
+  const size = Math.abs(value);
+  if (size >= 1e7 || (size > 0 && size < 1e-4))
+    return value.toExponential(digits - 1).replace(/\.?0*e\+?/, "e");
+  return String(Number(value.toPrecision(digits)));
 }
 function drawIntervals(plot, chart) {
   const context = plot.ctx;
@@ -42,6 +46,9 @@ function drawIntervals(plot, chart) {
     context.fillText(name, left + width - 4, y - 4 * devicePixelRatio);
   }
 }
+function widthOfTicks(plot, texts) {
+  return 30 + 7 * Math.max(3, ...(texts ?? []).map((text) => (text ?? "").length));
+}
 function axis(description, size) {
   return {
     label: description.label,
@@ -52,8 +59,7 @@ function axis(description, size) {
     size,
     ...(description.whole ? { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 1e4, 1e5] } : {}),
     ...(description.ticks ? { splits: description.ticks, filter: (u, s) => s } : {}),
-    values: (plot, ticks) =>
-      ticks.map((tick) => (tick == null ? "" : String(Number(tick.toPrecision(6))))),
+    values: (plot, ticks) => ticks.map((tick) => (tick == null ? "" : short(tick, 6))),
   };
 }
 document.querySelectorAll("script.chart").forEach((script) => {
@@ -70,13 +76,12 @@ document.querySelectorAll("script.chart").forEach((script) => {
     cursor: { dataIdx: nearestValue, drag: { x: true, y: false } },
     scales: {
       x: { time: false, distr: chart.x.log ? 3 : 1,
-           log: chart.x.ticks ? 2 : 10,
            range: (u, low, high) =>
              u.data[0][0] === low && u.data[0][u.data[0].length - 1] === high
                ? chart.x.range : [low, high] },
       y: { distr: chart.y.log ? 3 : 1, range: chart.y.range },
     },
-    axes: [axis(chart.x, 48), axis(chart.y, 66)],
+    axes: [axis(chart.x, 48), axis(chart.y, widthOfTicks)],
     legend: { markers: { width: 3,
       dash: (u, i) => (chart.series[i - 1].dash.length ? "dashed" : "solid") } },
     series: [

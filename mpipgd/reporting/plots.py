@@ -26,6 +26,7 @@ AXES = {  # what curves are drawn against: key of a record -> (label, unit)
     "bytes": ("MB sent per rank", 1e6),
     "samples": ("rows read", 1),
 }
+PART_STYLES = {"test": 0, "training": 1, "validation": 2}  # of the curves of a run
 VALIDATION = {"score": "validation_score", "loss": "validation_loss"}  # beside a key
 
 
@@ -64,10 +65,11 @@ def plot_loss(records: Sequence[Record], path: str | os.PathLike[str]) -> None:
     figure, left = new_figure()
     x = [record["epoch"] for record in records]
     losses = {"loss": "training", "validation_loss": "validation", "test_loss": "test"}
-    for number, (key, part) in enumerate(losses.items()):
+    for key, part in losses.items():
         if _has(records, key):
             y = _values(records, key)
-            left.plot(x, y, label=f"{part} objective", **series_style(number))
+            style = series_style(PART_STYLES[part])
+            left.plot(x, y, label=f"{part} objective", **style)
     right = left.twinx()
     part = "test" if _has(records, "test_loss") else "training"
     scores = {"score": (part, ":"), "validation_score": ("validation", "-.")}

@@ -17,16 +17,15 @@ from ..config.options import SWEEP_KEYS
 from ..errors import CheckpointError, UsageError
 from . import html
 from .charts import SQUARE, Axis, Series, bar_chart, line_chart
-from .plots import AXES, VALIDATION
+from .plots import AXES, PART_STYLES, VALIDATION
 from .run_folder import read_epochs
-from .tables import format_bytes, format_digits, format_number
+from .tables import format_bytes, format_digits, format_number, format_score
 
 if TYPE_CHECKING:
     from .base import Record
 
 PAGE = "report.html"
 LARGEST = 20  # coefficients on the page
-PART_STYLES = {"training": 0, "validation": 1, "test": 2}  # of the curves of a run
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 MOST_OUTPUTS = 12  # columns of coefficients that fit on paper
 HEADER = ("task", "n_features", "classes", "feature_names", "target", "targets")
@@ -146,6 +145,13 @@ def write_run_page(folder: str | os.PathLike[str]) -> Path:
 
 def _sections(run: RunFiles) -> Iterator[str]:
     yield html.paragraph(" ".join(_sentences(run)))
+    if run.summary.get("climbed"):
+        start = format_digits(run.summary.get("start_loss"))
+        yield html.paragraph(
+            f"The run diverged: its training objective was {start} before the first "
+            "step, and is higher now. Try a smaller learning rate.",
+            notice=True,
+        )
     yield html.definition_list(_facts(run))
     yield html.figure(
         _loss_chart(run), "Losses", "An objective is the mean loss a row + penalty."
@@ -187,7 +193,7 @@ def _sentences(run: RunFiles) -> Iterator[str]:
             f"training, and ended{reason or ' after the epochs it was given'}."
         )
     yield (
-        f"The {run.part} {run.score} is {format_number(last['score'], '.4f')}, the "
+        f"The {run.part} {run.score} is {format_score(last['score'])}, the "
         f"training objective {format_number(last['loss'], '.4g')}."
     )
 
@@ -299,7 +305,7 @@ def _sweep_section(run: RunFiles) -> Iterator[str]:
     rows = []
     for setting in [best, *others][:MOST_SETTINGS]:
         state = "diverged" if setting["diverged"] else ""
-        score = format_number(setting[chosen_by], ".4f")
+        score = format_score(setting[chosen_by])
         loss = format_digits(setting["loss"])
         state = "chosen" if setting is best else state
         rows.append((*(f"{setting[key]:g}" for key in keys), loss, score, state))
@@ -336,7 +342,7 @@ def _evaluation_sections(run: RunFiles) -> Iterator[str]:
             yield _confused_table(measured["confused"])
         if measured.get("by_class"):
             yield html.heading(f"Scores by class ({part} rows)")
-            yield _class_table(measured["by_class"])
+            yield _class_table(measured["by_class"], bool(measured.get("weighted")))
         if measured.get("roc"):
             yield _roc_figure(part, measured)
         for of_target in measured.get("predicted_true") or ():
@@ -355,7 +361,7 @@ def _metrics_section(part: str, measured: Mapping[str, Any]) -> Iterator[str]:
         return
     yield html.heading(f"Scores on the {part} rows")
     if "rows" in measured:
-        weights = ", by their weights" if measured.get("weighted") else ""
+        weights = ", which count by their weights" if measured.get("weighted") else ""
         yield html.paragraph(
             f"Of the final model, on all {measured['rows']:,} {part} rows{weights}."
         )
@@ -372,7 +378,7 @@ def _confused_table(confused: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _class_table(classes: Sequence[Mapping[str, Any]]) -> str:
+def _class_table(classes: Sequence[Mapping[str, Any]], weighted: bool) -> str:
     keys = [key for key in CLASS_METRICS if any(key in row for row in classes)]
     rows = [
         (
@@ -382,7 +388,8 @@ def _class_table(classes: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in classes
     ]
-    return html.table(("class", "rows", *(CLASS_METRICS[key] for key in keys)), rows)
+    rows_name = "weight of rows" if weighted else "rows"
+    return html.table(("class", rows_name, *(CLASS_METRICS[key] for key in keys)), rows)
 
 
 def _roc_figure(part: str, measured: Mapping[str, Any]) -> str:

@@ -32,6 +32,13 @@ def format_digits(value: float | None) -> str:
     return "–" if value is None else f"{value:#.4g}".rstrip(".").replace(".e", "e")
 
 
+def format_score(value: float | None) -> str:
+    """Return a score with four decimals; one of many digits before them shorter."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.4g}"
+
+
 def format_bytes(count: float | None) -> str:
     """Return a number of bytes in B, kB, MB or GB; a dash for None."""
     if count is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .metrics.curves import Curve
 
 PARTS = ("test", "validation")  # the first that has rows is evaluated
-MAX_MATRIX_CLASSES = 40  # of a confusion matrix that can be read
+MAX_MATRIX_CLASSES = 26  # of a confusion matrix that fits on paper
 MAX_CURVES = 12  # classes with a ROC curve
 MAX_CONFUSED = 20  # the most frequent mistakes
 MAX_TARGETS = 6  # with a sample of predictions
@@ -47,6 +47,7 @@ def evaluate_final(model: Model, source: Source, *, comm: Comm) -> Evaluation:
     source.close()
     evaluation: dict[str, Any] = {
         "rows": metrics["rows"],
+        "weighted": part in source.weighted,
         "metrics": {name: metrics[name] for name in METRICS if name in metrics},
         "notes": metrics["notes"],
     }
