@@ -284,7 +284,7 @@ def _levels(levels: Mapping[str, float], y: _Scale, shape: Shape) -> Iterator[st
     for name, value in levels.items():
         at = y(value)
         yield f'<path class="level" d="M{LEFT},{at:.1f}H{shape.right}"/>'
-        yield _text(shape.right - 4, at - 4, name, anchor="end")
+        yield _text(LEFT + 4, at - 4, name)
 
 
 def _marks(series: Series, x: _Scale, y: _Scale) -> Iterator[str]:

@@ -84,6 +84,10 @@ figcaption { color: #444; font-size: .9em; max-width: 46rem; }
 """
 
 
+CHART_HINT = (
+    "Charts: point at a curve to read its values; click a name to hide or show its "
+    "curve; drag to zoom, double-click to undo that."
+)
 MATRIX_LETTERS = 90  # of the names above a confusion matrix, side by side
 DENSE_CLASSES = 12  # of matrices with wide cells
 MOST_LETTERS = 32  # of the name of a class beside a matrix
@@ -97,8 +101,9 @@ def write_page(
     from .. import __version__
 
     body = "\n".join(sections)
-    style, script = STYLE, ""
+    style, script, hint = STYLE, "", ""
     if 'class="chart"' in body:
+        hint = f'<p class="live">{CHART_HINT}</p>'
         style = _asset("uplot.min.css") + style
         script = f"<script>{_asset('uplot.min.js')}\n{_asset('page.js')}</script>\n"
     text = (
@@ -108,7 +113,7 @@ def write_page(
         f"<title>{escape(title)}</title><style>{style}</style></head>\n"
         f"<body>\n<header><p>mpipgd</p><h1>{escape(title)}</h1></header>\n"
         f"<main>\n{body}\n</main>\n"
-        f"<footer><p>Written by mpipgd {__version__}.</p></footer>\n"
+        f"<footer>{hint}<p>Written by mpipgd {__version__}.</p></footer>\n"
         f"{script}</body></html>\n"
     )
     atomic_write_text(path, text, CheckpointError)

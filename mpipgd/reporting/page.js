@@ -17,6 +17,15 @@ function short(value, digits = 5) {
     return value.toExponential(digits - 1).replace(/\.?0*e\+?/, "e");
   return String(Number(value.toPrecision(digits)));
 }
+// uPlot keeps one point for an x: points above one another get an x of their own.
+function apart(xs, axis) {
+  const step = 1e-9 * (axis.range[1] - axis.range[0]);
+  let equal = 0;
+  return xs.map((x, k) => {
+    equal = k > 0 && x === xs[k - 1] ? equal + 1 : 0;
+    return axis.log ? x * (1 + 1e-9 * equal) : x + step * equal;
+  });
+}
 function drawIntervals(plot, chart) {
   const context = plot.ctx;
   context.setLineDash([]);
@@ -34,7 +43,7 @@ function drawIntervals(plot, chart) {
   });
   const { left, top, width } = plot.bbox;
   context.fillStyle = context.strokeStyle = "#555";
-  context.textAlign = "right";
+  context.textAlign = "left";
   context.lineWidth = devicePixelRatio;
   for (const [name, value] of Object.entries(chart.levels)) {
     const y = plot.valToPos(value, "y", true);
@@ -43,7 +52,7 @@ function drawIntervals(plot, chart) {
     context.moveTo(left, y);
     context.lineTo(left + width, y);
     context.stroke();
-    context.fillText(name, left + width - 4, y - 4 * devicePixelRatio);
+    context.fillText(name, left + 4, y - 4 * devicePixelRatio);
   }
 }
 function widthOfTicks(plot, texts) {
@@ -69,7 +78,7 @@ document.querySelectorAll("script.chart").forEach((script) => {
   const height = chart.shape ? chart.shape.height : 330;
   if (chart.shape) box.style.maxWidth = `${chart.shape.width}px`;
   figure.insertBefore(box, figure.firstChild);
-  const data = uPlot.join(chart.series.map((one) => [one.x, one.y]));
+  const data = uPlot.join(chart.series.map((one) => [apart(one.x, chart.x), one.y]));
   const filled = (one) => one.kind === "points" || (one.kind === "line" && one.x.length <= 20);
   const plot = new uPlot({
     width: box.clientWidth, height, ms: 1,
@@ -95,7 +104,7 @@ document.querySelectorAll("script.chart").forEach((script) => {
         value: (u, value, series, index) => {
           if (value == null || index == null) return "–";
           const x = u.data[0][index], cursor = u.data[0][u.legend.idxs ? u.legend.idxs[0] : index];
-          return short(value) + (x === cursor ? "" : " at " + short(x));
+          return short(value) + (short(x) === short(cursor) ? "" : " at " + short(x));
         },
       })),
     ],

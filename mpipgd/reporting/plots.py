@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .base import Record
@@ -23,11 +24,24 @@ MARKERS = "os^DvPX*<>"
 AXES = {  # what curves are drawn against: key of a record -> (label, unit)
     "epoch": ("epochs", 1),
     "seconds": ("seconds of training", 1),
-    "bytes": ("MB sent per rank", 1e6),
+    "bytes": ("bytes sent per rank", 1),
     "samples": ("rows read", 1),
 }
+BYTES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
 PART_STYLES = {"test": 0, "training": 1, "validation": 2}  # of the curves of a run
 VALIDATION = {"score": "validation_score", "loss": "validation_loss"}  # beside a key
+
+
+def axis_of(against: str, records: Iterable[Record]) -> tuple[str, float]:
+    """Return label and unit of an axis on which curves of some records are drawn.
+
+    `against` is a key of AXES; the unit of bytes is that of the largest.
+    """
+    if against != "bytes":
+        return AXES[against]
+    largest = max((record["bytes"] for record in records), default=0)
+    name = next((name for name, size in BYTES.items() if largest >= size), "bytes")
+    return f"{name} sent per rank", BYTES.get(name, 1.0)
 
 
 def has_matplotlib() -> bool:
@@ -60,8 +74,8 @@ def series_style(number: int, points: int = 0) -> dict[str, Any]:
     return style
 
 
-def plot_loss(records: Sequence[Record], path: str | os.PathLike[str]) -> None:
-    """Plot the losses and the score of one run by its epochs, into a file."""
+def plot_loss(records: Sequence[Record], path: str | os.PathLike[str]) -> Figure:
+    """Plot the losses and scores of one run by its epochs, into a file; return it."""
     figure, left = new_figure()
     x = [record["epoch"] for record in records]
     losses = {"loss": "training", "validation_loss": "validation", "test_loss": "test"}
@@ -81,6 +95,7 @@ def plot_loss(records: Sequence[Record], path: str | os.PathLike[str]) -> None:
     left.set(xlabel="epochs", ylabel="objective: mean loss a row + penalty")
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=120)
+    return figure
 
 
 def _values(records: Sequence[Record], key: str) -> list[float]:
@@ -109,7 +124,7 @@ def plot_runs(
     were recorded; what is measured on validation rows is dotted. The figure is saved at
     `path` if there is one.
     """
-    label, unit = AXES[against]
+    label, unit = axis_of(against, chain.from_iterable(series.values()))
     figure, axes = new_figure(9.6, 4.4)
     lowest, finite = 0.0, []
     for number, (run, records) in enumerate(series.items()):

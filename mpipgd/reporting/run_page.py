@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ..config.options import SWEEP_KEYS
 from ..errors import CheckpointError, UsageError
 from . import html
 from .charts import SQUARE, Axis, Series, bar_chart, line_chart
-from .plots import AXES, PART_STYLES, VALIDATION
+from .plots import AXES, PART_STYLES, VALIDATION, axis_of
 from .run_folder import read_epochs
 from .tables import format_bytes, format_digits, format_number, format_score
 
@@ -582,7 +583,7 @@ def runs_chart(
 
     That of validation rows is dotted, where there are any.
     """
-    x_label, unit = AXES[against]
+    x_label, unit = axis_of(against, chain.from_iterable(runs.values()))
     series = []
     for number, (name, records) in enumerate(runs.items()):
         x = [record[against] / unit for record in records]

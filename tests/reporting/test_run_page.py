@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from functools import partial
 from html.parser import HTMLParser
 
@@ -13,11 +14,12 @@ import pytest
 
 from mpipgd import train
 from mpipgd.comm import mpi
+from mpipgd.data.hdf5.source import create
 from mpipgd.errors import UsageError
 from mpipgd.reporting import report, run_page
 from mpipgd.training import inference
 
-from ..support import options
+from ..support import options, problem
 
 
 class Page(HTMLParser):
@@ -128,7 +130,7 @@ def test_evaluations_are_shown_where_they_are(page_of):
     assert "Positive class: yes. Area under the curve: 0.7000." in text
     assert "A random sample of 2 of the 3,000 test rows." in text
     assert "1 prediction beyond the axis" in text
-    assert "yes" in page.texts["th"]
+    assert "yes" in page.texts["span"]
 
 
 def test_many_classes_have_their_most_frequent_mistakes(page_of):
@@ -151,7 +153,7 @@ def test_names_of_the_data_are_no_html(page_of):
         notes=[evil],
     )
     assert not any("alert" in text for text in page.texts["script"] if text[0] != "{")
-    assert evil in page.texts["td"] and evil in page.texts["th"]
+    assert evil in page.texts["td"] and evil in page.texts["span"]
 
 
 @pytest.mark.parametrize("part", [{"confusion": 3}, {"roc": [{}]}, {"metrics": [1]}])
@@ -192,6 +194,61 @@ def test_without_a_picture_there_is_no_page(tmp_path):
     train(options("wine", tmp_path / "run", workers=1), comm=mpi.comm_self())
     assert not (tmp_path / "run/report.html").exists()
     assert not (tmp_path / "run/loss.png").exists()
+
+
+def test_a_sweep_has_a_table_of_its_settings(tmp_path):
+    run = tmp_path / "run"
+    more = {"many": "lr=1e6,0.1,0.01", "picture": True, "workers": 1}
+    train(options("breast_cancer", run, **more), comm=mpi.comm_self())
+    page = Page(run / "report.html")
+    assert "The 3 settings of --many" in page.headings
+    first = page.texts["td"].index("0.1")
+    assert page.texts["td"][first + 3] == "chosen"
+    assert "diverged" in page.texts["td"]
+
+
+def test_a_run_that_diverged_says_so(digits, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(digits, run)
+    summary = json.loads((run / "summary.json").read_text())
+    changes = {"climbed": True, "start_loss": 2.5}
+    (run / "summary.json").write_text(json.dumps(summary | changes))
+    text = " ".join(Page(run_page.write_run_page(run)).texts["p"])
+    assert "The run diverged: its training objective was 2.500" in text
+
+
+def test_rows_that_no_model_has_not_seen_are_said(tmp_path):
+    header, X, y = problem(60)
+    with create(tmp_path / "d.h5", header, rows={"train": 60, "test": 0}) as writer:
+        writer.write("train", 0, X, y)
+    run = tmp_path / "run"
+    more = {"picture": True, "workers": 1}
+    train(options(tmp_path / "d.h5", run, **more), comm=mpi.comm_self())
+    assert json.loads((run / "evaluation.json").read_text()) == {}
+    page = Page(run / "report.html")
+    assert "Training R²" in page.headings
+    assert "The data has no test rows" in " ".join(page.texts["p"])
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_names_of_columns_are_shown_as_they_are(tmp_path, wide):
+    names = ["größe 名前", "<script>alert(1)</script>", 'a & "b"']
+    if wide:  # names that do not fit into an attribute of HDF5
+        names += [f"a long name of a column, number {k}" for k in range(9997)]
+    header, X, y = problem(30, features=len(names))
+    header = replace(header, feature_names=tuple(names))
+    y = X[:, :3] @ [3.0, 2.0, 1.0]
+    with create(tmp_path / "d.h5", header, rows={"train": 20, "test": 10}) as writer:
+        writer.write("train", 0, X[:20], y[:20])
+        writer.write("test", 0, X[20:], y[20:])
+    run = tmp_path / "run"
+    more = {"picture": True, "workers": 1, "optimizer": "lbfgs", "epochs": 2}
+    train(options(tmp_path / "d.h5", run, **more), comm=mpi.comm_self())
+    page = Page(run / "report.html")
+    features = [text for text in page.texts["td"] if text in names]
+    assert features[:1] == names[:1] or wide
+    assert len(features) == min(len(names), run_page.LARGEST)
+    assert not any("alert" in text for text in page.texts["script"])
 
 
 def test_a_page_needs_no_matplotlib(digits, monkeypatch):
