@@ -290,12 +290,15 @@ def _levels(levels: Mapping[str, float], y: _Scale, shape: Shape) -> Iterator[st
 def _marks(series: Series, x: _Scale, y: _Scale) -> Iterator[str]:
     """Yield the SVG of a series: its line, intervals and markers."""
     runs: list[list[Point]] = [[]]
+    points: list[Point] = []  # those with markers, which a line has inside the axes
     for x_value, y_value in zip(series.x, series.y):
         if y_value is None:
             runs.append([])
-        else:
-            runs[-1].append((x(x_value), y(y_value)))
-    points = [point for run in runs for point in run]
+            continue
+        point = x(x_value), y(y_value)
+        runs[-1].append(point)
+        if series.kind == "points" or y.low <= y_value <= y.high:
+            points.append(point)
     colour, width = series.colour, 2.0
     opacity = ""
     if series.kind in ("thin", "guide"):

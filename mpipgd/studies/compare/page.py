@@ -154,8 +154,11 @@ def _figures(comparison: ranking.Comparison) -> Iterator[str]:
     if not any(run["bytes"] for run in comparison.runs):
         del captions["bytes"]
         yield paragraph("On one rank nothing is sent: there is no chart by bytes.")
+    beyond = ""
+    if any(run["status"] != "ok" for run in comparison.runs):
+        beyond = " A curve that reaches the upper edge is beyond it from there on."
     for against, caption in captions.items():
-        chart = gap_chart(comparison, against)
+        chart, caption = gap_chart(comparison, against), caption + beyond
         yield figure(chart, f"Gap of the objective by {AXES[against][0]}", caption)
     rows = [row for row in comparison.rows if row["status"] == "ok"]
     records = {

@@ -252,9 +252,14 @@ def _format_score(score: float | None) -> str:
     return format_number(score, ".3g" if large else ".4f")
 
 
+def _format_gap(gap: float | None) -> str:
+    """Return a gap with two significant digits."""
+    return "–" if gap is None else f"{float(f'{gap:.2g}'):g}"
+
+
 COLUMNS: dict[str, Callable[[Row], str]] = {  # heading -> text of a row
     "setting": lambda row: row["label"],
-    "gap": lambda row: format_number(row["gap"], ".2g"),
+    "gap": lambda row: _format_gap(row["gap"]),
     "score": lambda row: _format_score(row["score"]),
     "seconds": lambda row: format_number(row["seconds"], ".3g"),
     "rows/s": lambda row: format_number(row["rows_per_second"], ",.0f"),

@@ -93,8 +93,9 @@ def remarks(
     ]
     if errors:
         yield (
-            f"Against {len(errors)} measured points on several ranks the model is off "
-            f"by {max(errors):.0%} at most, {sum(errors) / len(errors):.0%} on average."
+            f"Against {_count(len(errors), 'measured point')} on several ranks the "
+            f"model is off by {max(errors):.0%} at most, "
+            f"{sum(errors) / len(errors):.0%} on average."
         )
     elif too_small(results):
         yield (
@@ -112,6 +113,10 @@ def remarks(
     ]
     if others:
         yield f"Not modelled: {', '.join(others)}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _network_remark(model: CostModel) -> str:
