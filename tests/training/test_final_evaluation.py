@@ -12,6 +12,7 @@ from mpipgd.comm import mpi
 from mpipgd.data.hdf5.source import create, open_data
 from mpipgd.data.matrix import Csr
 from mpipgd.data.validation import hold_out
+from mpipgd.reporting import plots
 from mpipgd.training import final_evaluation, inference, summary
 from mpipgd.training.final_evaluation import SAMPLE_ROWS, evaluate_final
 from mpipgd.training.inference import ROWS_AT_ONCE
@@ -71,8 +72,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_ranks_do_not_change_a_bit(comm, folder, agree, case):
+def test_ranks_do_not_change_a_bit(comm, folder, agree, case, monkeypatch):
     """The run itself writes what one rank computes from its model and its data."""
+    monkeypatch.setattr(plots, "has_matplotlib", lambda: False)  # takes long
     data_options, more = CASES[case]
     path = write(comm, folder / "d.h5", **data_options)
     given = options(path, folder / "run", picture=True, workers=2, epochs=1, **more)
