@@ -49,10 +49,10 @@ class PartEvaluation(TypedDict, total=False):
     """What evaluation.json holds of one part of the data; all of it is optional.
 
     weighted: whether rows count by weights; metrics: as `mpipgd evaluate --json` has
-    them; classes: their labels, `by_class`
-    metrics of each; confusion: weights of rows (true class, predicted class), in the
-    order of `classes`; confused: the most frequent mistakes, where classes are too many
-    for a matrix; roc: of the second of two classes, or of each class.
+    them; classes: their labels; by_class, by_target: metrics of each, of several
+    targets; confusion: weights of rows (true class, predicted class), in the order of
+    `classes`; confused: the most frequent mistakes, where classes are too many for a
+    matrix; roc: of the second of two classes, or of each class.
     """
 
     rows: int
@@ -60,6 +60,7 @@ class PartEvaluation(TypedDict, total=False):
     metrics: dict[str, float | None]
     classes: list[Any]
     by_class: list[dict[str, Any]]
+    by_target: list[dict[str, Any]]
     confusion: list[list[float]]
     confused: list[Confusion]
     roc: list[Roc]

@@ -324,6 +324,12 @@ def _sweep_section(run: RunFiles) -> Iterator[str]:
 
 def _evaluation_sections(run: RunFiles) -> Iterator[str]:
     """Yield scores, confusion matrices, ROC curves and predictions."""
+    if run.summary and run.has_unseen_rows and not run.evaluation:
+        yield html.heading("Scores")
+        yield html.paragraph(
+            "The final model was not evaluated for this page, as with --no-picture: "
+            "mpipgd evaluate, as below, prints its scores."
+        )
     if run.summary and not run.has_unseen_rows:
         yield html.heading("Scores")
         yield html.paragraph(
@@ -344,6 +350,9 @@ def _evaluation_sections(run: RunFiles) -> Iterator[str]:
         if measured.get("by_class"):
             yield html.heading(f"Scores by class ({part} rows)")
             yield _class_table(measured["by_class"], bool(measured.get("weighted")))
+        if measured.get("by_target"):
+            yield html.heading(f"Scores by target ({part} rows)")
+            yield _target_table(measured["by_target"])
         if measured.get("roc"):
             yield _roc_figure(part, measured)
         for of_target in measured.get("predicted_true") or ():
@@ -391,6 +400,15 @@ def _class_table(classes: Sequence[Mapping[str, Any]], weighted: bool) -> str:
     ]
     rows_name = "weight of rows" if weighted else "rows"
     return html.table(("class", rows_name, *(CLASS_METRICS[key] for key in keys)), rows)
+
+
+def _target_table(targets: Sequence[Mapping[str, Any]]) -> str:
+    keys = [key for key in METRICS if any(key in row for row in targets)]
+    rows = [
+        (str(row["target"]), *(format_digits(row.get(key)) for key in keys))
+        for row in targets
+    ]
+    return html.table(("target", *(METRICS[key] for key in keys)), rows)
 
 
 def _roc_figure(part: str, measured: Mapping[str, Any]) -> str:

@@ -53,6 +53,8 @@ def evaluate_final(model: Model, source: Source, *, comm: Comm) -> Evaluation:
     }
     if labels is None:
         evaluation["predicted_true"] = sample.predicted_true(model.header)
+        if "targets" in metrics:
+            evaluation["by_target"] = metrics["targets"][:MAX_MATRIX_CLASSES]
         return {part: evaluation}  # type: ignore[dict-item]
     evaluation |= {"classes": list(labels), "roc": sample.curves}
     confusion = metrics["confusion_matrix"]

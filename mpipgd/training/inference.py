@@ -436,6 +436,12 @@ def evaluate_split(
                 {"roc_auc": points.auc, "average_precision": points.average_precision}
             )
         _add_areas(metrics, positives, areas)
+    elif "targets" in metrics:
+        names = model.header.targets or ()
+        metrics["targets"] = [
+            {"target": name, **of_target}
+            for name, of_target in zip(names, metrics["targets"])
+        ]
     loss = total.loss / total.weight if total.weight else np.nan
     if not np.isfinite(loss):
         metrics["notes"].append("the loss is not finite")

@@ -133,6 +133,21 @@ def test_evaluations_are_shown_where_they_are(page_of):
     assert "yes" in page.texts["span"]
 
 
+def test_several_targets_have_scores_of_their_own(page_of):
+    targets = [{"target": "a", "r2": 0.5}, {"target": "b", "r2": None}]
+    page = page_of(rows=3, by_target=targets)
+    assert "Scores by target (test rows)" in page.headings
+    assert page.texts["td"][:4] == ["a", "0.5000", "b", "–"]
+
+
+def test_a_page_without_evaluation_says_so(digits, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(digits, run)
+    (run / "evaluation.json").unlink()
+    page = Page(run_page.write_run_page(run))
+    assert "not evaluated for this page" in " ".join(page.texts["p"])
+
+
 def test_many_classes_have_their_most_frequent_mistakes(page_of):
     mistake = {"true": "b", "predicted": "d", "rows": 3.0}
     page = page_of(rows=10, classes=list("abcd"), confused=[mistake])
