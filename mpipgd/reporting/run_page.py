@@ -189,14 +189,32 @@ def _sentences(run: RunFiles) -> Iterator[str]:
     else:
         reason = "" if summary["reason"] == "epochs" else f": {summary['reason']}"
         yield (
-            f"It took {_count(summary['steps'], 'step')} in "
-            f"{_count(summary['epochs'], 'epoch')} and {summary['seconds']:.3g} s of "
-            f"training, and ended{reason or ' after the epochs it was given'}."
+            f"It took {_steps(summary)} in {_count(summary['epochs'], 'epoch')} and "
+            f"{_duration(summary['seconds'])} of training, and "
+            f"ended{reason or ' after the epochs it was given'}."
         )
     yield (
         f"The {run.part} {run.score} is {format_score(last['score'])}, the "
-        f"training objective {format_number(last['loss'], '.4g')}."
+        f"training objective {format_digits(last['loss'])}."
     )
+
+
+def _steps(summary: Mapping[str, Any]) -> str:
+    """Return how many steps, and iterations of L-BFGS, a run has taken."""
+    steps, iterations = summary["steps"], summary.get("iterations")
+    if not iterations:
+        return _count(steps, "step")
+    taken = f"{_count(iterations, 'iteration')} of L-BFGS"
+    of_sgd = steps - iterations * (steps // max(1, summary["epochs"]))
+    return f"{_count(of_sgd, 'step')} and {taken}" if of_sgd > 0 else taken
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} minutes"
+    return f"{seconds / 3600:.1f} hours"
 
 
 def _count(number: float, noun: str) -> str:
