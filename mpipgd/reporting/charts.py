@@ -29,6 +29,7 @@ MARKERS = (
 LEFT, RIGHT, TOP, BOTTOM = 74.0, 16.0, 14.0, 46.0  # margins around the axes
 LETTER = 6.6  # mean width of a letter of the labels
 MAX_MARKERS = 8
+MOST_SHOWN = 1e50  # uPlot draws no axis of larger numbers
 MANY_POINTS = 40  # that are drawn as dots, not as markers
 
 Point = tuple[float, float]
@@ -133,7 +134,7 @@ def line_chart(
         *legend,
     ]
     svg = _svg(body, shape, legend_height, title)
-    if not interactive:
+    if not interactive or max(map(abs, (y_scale.low, y_scale.high))) > MOST_SHOWN:
         return svg
     data = {
         "series": [

@@ -69,6 +69,8 @@ class RunFiles:
             self.summary = self._json("summary.json")
             self.evaluation = self._json("evaluation.json")
             self.model = _read_model(self.folder / "model.h5")
+            if self.summary and not self.finished:  # what is there is of an earlier end
+                self.evaluation, self.model = {}, {}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{folder}: no run folder: {error!r}") from error
         if not self.records:
@@ -80,6 +82,11 @@ class RunFiles:
         if not isinstance(value, dict):
             raise ValueError(f"{name} holds no object")
         return value
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended, and not by an error."""
+        return "steps" in self.summary
 
     @property
     def score(self) -> str:
@@ -146,6 +153,9 @@ def write_run_page(folder: str | os.PathLike[str]) -> Path:
 
 def _sections(run: RunFiles) -> Iterator[str]:
     yield html.paragraph(" ".join(_sentences(run)))
+    if run.summary and not run.finished:
+        reason = str(run.summary.get("reason", ""))
+        yield html.paragraph(f"{reason[:1].upper()}{reason[1:]}.", notice=True)
     if run.summary.get("climbed"):
         start = format_digits(run.summary.get("start_loss"))
         yield html.paragraph(
@@ -184,8 +194,13 @@ def _sentences(run: RunFiles) -> Iterator[str]:
         f"{columns} by {options['optimizer']} with the strategy "
         f"{options['strategy']}: {_count(workers, 'worker')}{ranks}{rate}."
     )
-    if not summary:
-        yield f"It has not ended: the last evaluation was after epoch {last['epoch']}."
+    if not run.finished:
+        state = "It has not ended"
+        if summary:
+            state = (
+                "It was stopped" if summary["exit"] == 75 else "It ended by an error"
+            )
+        yield f"{state}: the last evaluation was after epoch {last['epoch']}."
     else:
         reason = "" if summary["reason"] == "epochs" else f": {summary['reason']}"
         yield (
@@ -233,7 +248,7 @@ def _facts(run: RunFiles) -> dict[str, Any]:
         hosts = environment["hosts"]
         facts["machine"] = f"{_count(len(hosts), 'node')}, {environment['platform']}"
         facts["MPI"] = environment["mpi"].strip("\x00\n ")
-    if summary:
+    if run.finished:
         facts["rows a second"] = f"{summary['samples_per_second']:,.0f}"
         facts["sent per rank"] = format_bytes(summary["bytes"])
         facts["weights (SHA-256)"] = summary["weights_sha256"]
@@ -342,13 +357,13 @@ def _sweep_section(run: RunFiles) -> Iterator[str]:
 
 def _evaluation_sections(run: RunFiles) -> Iterator[str]:
     """Yield scores, confusion matrices, ROC curves and predictions."""
-    if run.summary and run.has_unseen_rows and not run.evaluation:
+    if run.finished and run.has_unseen_rows and not run.evaluation:
         yield html.heading("Scores")
         yield html.paragraph(
             "The final model was not evaluated for this page, as with --no-picture: "
             "mpipgd evaluate, as below, prints its scores."
         )
-    if run.summary and not run.has_unseen_rows:
+    if run.finished and not run.has_unseen_rows:
         yield html.heading("Scores")
         yield html.paragraph(
             "The data has no test rows, and none were held out for validation, so that "
@@ -554,11 +569,10 @@ def _next_commands(run: RunFiles) -> list[str]:
     features = [*data, *(["--x", run.options["x"]] if run.options.get("x") else [])]
     labelled = [*features, *(["--y", run.options["y"]] if run.options.get("y") else [])]
     alone = "python -m mpipgd"
-    parallel = f"mpirun -n {run.summary.get('ranks', 1)} {alone}"
-    epochs = str(2 * run.options["epochs"])
-    commands: list[tuple[str, ...]] = [
-        (parallel, "train", "--resume", folder, "--epochs", epochs)
-    ]
+    hosts = run.environment.get("hosts") or {"": 1}
+    parallel = f"mpirun -n {run.summary.get('ranks', sum(hosts.values()))} {alone}"
+    epochs = ["--epochs", str(2 * run.options["epochs"])] if run.finished else []
+    commands: list[tuple[str, ...]] = [(parallel, "train", "--resume", folder, *epochs)]
     if run.model:
         commands += [
             (parallel, "evaluate", folder, *labelled),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..comm import mpi
 from ..config import toml
-from ..errors import MpipgdError
+from ..errors import DivergenceError, MpipgdError
 from ..objectives import build_objective
 from ..objectives.sweep import LinearSweep
 from ..reporting import plots, report, run_page
@@ -105,6 +105,16 @@ def write_results(context: RunContext, summary: dict[str, Any]) -> None:
                 context.console.say(line)
             if failure is not None:
                 context.console.say(f"warning: no scores on the page: {failure}")
+
+
+def write_failure(context: RunContext, error: MpipgdError, ranks: int) -> None:
+    """Write summary and page of a run that an error ends, on rank 0."""
+    ends = {"ranks": ranks, "exit": error.code, "reason": str(error)}
+    if isinstance(error, DivergenceError):
+        ends["state"] = "diverged"
+    context.run_folder.json("summary.json", ends)
+    if context.run_folder.folder and context.options.picture:
+        run_page.write_run_page(context.run_folder.folder)
 
 
 def _final_model(

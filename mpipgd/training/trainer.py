@@ -200,11 +200,8 @@ class Trainer:
                 context.run_folder.metric(context.record("start", 0))
             return self._train(context, resume, ranks)
         except MpipgdError as error:
-            ends = {"ranks": ranks, "exit": error.code, "reason": str(error)}
-            if isinstance(error, DivergenceError):
-                ends["state"] = "diverged"
             with contextlib.suppress(MpipgdError):  # a full disk must not hide `error`
-                context.run_folder.json("summary.json", ends)
+                summary.write_failure(context, error, ranks)
             raise
         finally:
             context.console.close()

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from mpipgd.reporting import html
-from mpipgd.reporting.charts import SQUARE, Axis, Series, bar_chart, line_chart
+from mpipgd.reporting.charts import SQUARE, WIDE, Axis, Series, bar_chart, line_chart
 
 STEPS = Axis("steps", low=0, high=10)
 
@@ -68,8 +68,12 @@ def test_what_cannot_be_drawn_is_a_gap(bad):
 def test_few_equal_and_extreme_values_are_drawn(values, log):
     series = [Series("a", range(len(values)), values)]
     tree, data = split(line_chart(series, Axis("x"), Axis("y", log=log), title=""))
-    low, high = data["y"]["range"]
-    assert low < high and all(map(math.isfinite, (low, high)))
+    points = [point for of_series in lines(tree).values() for point in of_series]
+    assert all(0 <= x <= WIDE.width and 0 <= y <= WIDE.height for x, y in points)
+    assert (data is None) == (1e300 in values)  # too large for the script
+    if data:
+        low, high = data["y"]["range"]
+        assert low < high and all(map(math.isfinite, (low, high)))
 
 
 def test_names_are_texts_and_leave_no_script():

@@ -15,7 +15,7 @@ import pytest
 from mpipgd import train
 from mpipgd.comm import mpi
 from mpipgd.data.hdf5.source import create
-from mpipgd.errors import UsageError
+from mpipgd.errors import DivergenceError, UsageError
 from mpipgd.reporting import report, run_page
 from mpipgd.training import inference
 
@@ -230,6 +230,18 @@ def test_a_run_that_diverged_says_so(digits, tmp_path):
     (run / "summary.json").write_text(json.dumps(summary | changes))
     text = " ".join(Page(run_page.write_run_page(run)).texts["p"])
     assert "The run diverged: its training objective was 2.500" in text
+
+
+def test_a_run_that_an_error_ends_has_a_page(tmp_path):
+    run = tmp_path / "run"
+    more = {"picture": True, "workers": 1, "lr": 1e9, "epochs": 9}
+    with pytest.raises(DivergenceError):
+        train(options("diabetes", run, **more), comm=mpi.comm_self())
+    page = Page(run / "report.html")
+    text = " ".join(page.texts["p"])
+    assert "It ended by an error: the last evaluation was after epoch" in text
+    assert "Diverged: the " in text and "is not finite at epoch" in text
+    assert [line.split()[-1] for line in page.texts["code"]] == [str(run), "--html"]
 
 
 def test_rows_that_no_model_has_not_seen_are_said(tmp_path):
