@@ -151,8 +151,22 @@ def _lines(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for split, of_split in metrics.items():
         if classes := of_split.get("classes"):
             yield from _class_lines(split, classes, of_split)
+        if targets := of_split.get("targets"):
+            yield from _target_lines(split, targets)
         for note in of_split["notes"]:
             yield f"{split}: {note}"
+
+
+def _target_lines(split: str, targets: list[dict[str, Any]]) -> Iterator[str]:
+    from ..reporting.tables import format_number, format_table
+
+    keys = [key for key in NAMES if key in targets[0]]
+    rows = [[f"{split}, target", *(NAMES[key] for key in keys)]]
+    for of_target in targets:
+        values = [format_number(of_target[key], ".4g") for key in keys]
+        rows.append([str(of_target["target"]), *values])
+    yield ""
+    yield from format_table(rows, right_aligned=True)
 
 
 def _class_lines(

@@ -430,7 +430,9 @@ class TrainConfig:
         "end all ranks when no step was made for so many seconds; 0: never",
         low=0,
     )
-    picture: bool = _run(True, "write report.html, and with matplotlib loss.png")
+    picture: bool = _run(
+        True, "write evaluation.json and report.html, and with matplotlib loss.png"
+    )
     quiet: bool = _run(False, "print nothing but errors")
 
     def __post_init__(self) -> None:

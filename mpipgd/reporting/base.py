@@ -19,28 +19,57 @@ Record: TypeAlias = dict[str, Any]  # a line of metrics.jsonl: name -> value
 
 
 class Roc(TypedDict):
-    """A ROC curve: false and true positive rates, from 0 to 1, and its area."""
+    """A ROC curve of a class against the rest, from (0, 0) to (1, 1), and its area.
 
+    Of many points some are left out, but not for the area.
+    """
+
+    label: Any
     fpr: list[float]
     tpr: list[float]
     auc: float
 
 
+class PredictedTrue(TypedDict):
+    """A sample of rows of a regression: pairs [prediction, true value] of a target."""
+
+    target: str | None
+    pairs: list[list[float]]
+
+
+class Confusion(TypedDict):
+    """The weight of the rows of a true class that were predicted to be of another."""
+
+    true: Any
+    predicted: Any
+    rows: float
+
+
 class PartEvaluation(TypedDict, total=False):
     """What evaluation.json holds of one part of the data; all of it is optional.
 
-    confusion: counts (true class, predicted class), in the order of `classes`;
-    predicted_true: at most 2,000 pairs [prediction, target] of a regression.
+    weighted: whether rows count by weights; metrics: as `mpipgd evaluate --json` has
+    them; classes: their labels; by_class, by_target: metrics of each, of several
+    targets; confusion: weights of rows (true class, predicted class), in the order of
+    `classes`; confused: the most frequent mistakes, where classes are too many for a
+    matrix; roc: of the second of two classes, or of each class.
     """
 
-    confusion: list[list[int]]
+    rows: int
+    weighted: bool
+    metrics: dict[str, float | None]
     classes: list[Any]
-    roc: Roc
-    predicted_true: list[list[float]]
+    by_class: list[dict[str, Any]]
+    by_target: list[dict[str, Any]]
+    confusion: list[list[float]]
+    confused: list[Confusion]
+    roc: list[Roc]
+    predicted_true: list[PredictedTrue]
+    notes: list[str]
 
 
-# The content of evaluation.json, an optional file of a run folder: part ("test",
-# "validation", "train") -> what was measured on it.
+# The content of evaluation.json, an optional file of a run folder: part ("test" or
+# "validation") -> what was measured on it.
 Evaluation: TypeAlias = dict[str, PartEvaluation]
 
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BAR_COLOURS = ("#0072B2", "#D55E00", "#E69F00", "#999999", "#56B4E9")
@@ -26,20 +26,43 @@ MARKERS = (
     "M-4,-4L4,4M-4,4L4,-4",
     "M0,-5V5M-5,0H5",
 )
-WIDTH, HEIGHT = 720.0, 340.0
 LEFT, RIGHT, TOP, BOTTOM = 74.0, 16.0, 14.0, 46.0  # margins around the axes
 LETTER = 6.6  # mean width of a letter of the labels
 MAX_MARKERS = 8
+MOST_SHOWN = 1e50  # uPlot draws no axis of larger numbers
+MANY_POINTS = 40  # that are drawn as dots, not as markers
 
 Point = tuple[float, float]
+
+
+class Shape(NamedTuple):
+    """The size of a chart with its axes, without its legend."""
+
+    width: float
+    height: float
+
+    @property
+    def right(self) -> float:
+        """Where the axes end."""
+        return self.width - RIGHT
+
+    @property
+    def bottom(self) -> float:
+        """Where the x axis is."""
+        return self.height - BOTTOM
+
+
+WIDE, SQUARE = Shape(720.0, 340.0), Shape(470.0, 440.0)
+BAR_WIDTH = 600.0
 
 
 @dataclass(frozen=True)
 class Series:
     """A named series of a chart; `y` has None where there is no number.
 
-    `style` numbers colour, dashes and marker. `kind` is "line", "thin" (a line in the
-    background), "guide" (dotted), or "points". Series of one name share a legend,
+    `style` numbers colour, dashes and marker. `kind` is "line" (with some markers),
+    "curve" (without), "thin" (a line in the background), "guide" (dotted), or "points".
+    Series of one name share a legend,
     that of the line, and are hidden together. `intervals` are (low, high) of each
     point; `hollow` markers are not filled.
     """
@@ -87,6 +110,7 @@ def line_chart(
     *,
     title: str,
     levels: Mapping[str, float] | None = None,
+    shape: Shape = WIDE,
     interactive: bool = True,
 ) -> str:
     """Return a chart of series as HTML: SVG, and its data for `page.js`.
@@ -99,17 +123,18 @@ def line_chart(
     x_values = [value for one in series for value in one.x]
     y_values = [value for one in series for value in one.y if value is not None]
     y_values += [end for one in series for pair in one.intervals for end in pair]
-    x_scale = _Scale(x, x_values, LEFT, WIDTH - RIGHT, margin=0.0)
-    y_scale = _Scale(y, [*y_values, *levels.values()], HEIGHT - BOTTOM, TOP)
-    legend, legend_height = _legend(series)
+    margin = 0.05 if shape == SQUARE else 0.0
+    x_scale = _Scale(x, x_values, LEFT, shape.right, margin=margin)
+    y_scale = _Scale(y, [*y_values, *levels.values()], shape.bottom, TOP)
+    legend, legend_height = _legend(series, shape)
     body = [
-        *_grid(x_scale, y_scale),
-        *_levels(levels, y_scale),
+        *_grid(x_scale, y_scale, shape),
+        *_levels(levels, y_scale, shape),
         *(mark for one in series for mark in _marks(one, x_scale, y_scale)),
         *legend,
     ]
-    svg = _svg(body, HEIGHT + legend_height, title)
-    if not interactive:
+    svg = _svg(body, shape, legend_height, title)
+    if not interactive or max(map(abs, (y_scale.low, y_scale.high))) > MOST_SHOWN:
         return svg
     data = {
         "series": [
@@ -118,6 +143,7 @@ def line_chart(
         "x": _plain_axis(x_scale),
         "y": _plain_axis(y_scale),
         "levels": levels,
+        "shape": shape._asdict() if shape != WIDE else None,
     }
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
     return f'{svg}<script type="application/json" class="chart">{text}</script>'
@@ -136,13 +162,14 @@ def bar_chart(
     longest = max(totals, default=0.0) or 1.0
     left = min(260.0, 24 + LETTER * max(map(len, labels), default=0))
     height, thickness = 24.0 * len(labels) + 52, 16.0
-    scale = _Scale(Axis(unit, low=0.0, high=longest), [], left, WIDTH - RIGHT)
+    right = BAR_WIDTH - RIGHT
+    scale = _Scale(Axis(unit, low=0.0, high=longest), [], left, right)
     body = []
     for tick in scale.ticks:
         at = scale(tick)
         body.append(f'<path class="grid" d="M{at:.1f},8V{height - 44:.1f}"/>')
         body.append(_text(at, height - 28, f"{tick:g}", anchor="middle"))
-    body.append(_text((left + WIDTH) / 2, height - 8, unit, anchor="middle"))
+    body.append(_text((left + right) / 2, height - 8, unit, anchor="middle"))
     for row, label in enumerate(labels):
         top = 10 + 24.0 * row
         body.append(_text(left - 8, top + 12, label, anchor="end"))
@@ -158,7 +185,7 @@ def bar_chart(
             )
     names = [Series(part, (), (), number) for number, part in enumerate(parts)]
     legend, more = _bar_legend(names, height)
-    return _svg([*body, *legend], height + more, title)
+    return _svg([*body, *legend], Shape(BAR_WIDTH, height), more, title)
 
 
 class _Scale:
@@ -236,9 +263,9 @@ def _drawable(series: Series, x: Axis, y: Axis) -> Series:
     )
 
 
-def _grid(x: _Scale, y: _Scale) -> Iterator[str]:
+def _grid(x: _Scale, y: _Scale, shape: Shape) -> Iterator[str]:
     """Yield grid lines, ticks and labels of the axes."""
-    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    bottom, right = shape.bottom, shape.right
     for tick in y.ticks:
         yield f'<path class="grid" d="M{LEFT},{y(tick):.1f}H{right}"/>'
         yield _text(LEFT - 6, y(tick) + 4, f"{tick:g}", anchor="end")
@@ -254,22 +281,25 @@ def _grid(x: _Scale, y: _Scale) -> Iterator[str]:
     )
 
 
-def _levels(levels: Mapping[str, float], y: _Scale) -> Iterator[str]:
+def _levels(levels: Mapping[str, float], y: _Scale, shape: Shape) -> Iterator[str]:
     for name, value in levels.items():
         at = y(value)
-        yield f'<path class="level" d="M{LEFT},{at:.1f}H{WIDTH - RIGHT}"/>'
-        yield _text(WIDTH - RIGHT - 4, at - 4, name, anchor="end")
+        yield f'<path class="level" d="M{LEFT},{at:.1f}H{shape.right}"/>'
+        yield _text(LEFT + 4, at - 4, name)
 
 
 def _marks(series: Series, x: _Scale, y: _Scale) -> Iterator[str]:
     """Yield the SVG of a series: its line, intervals and markers."""
     runs: list[list[Point]] = [[]]
+    points: list[Point] = []  # those with markers, which a line has inside the axes
     for x_value, y_value in zip(series.x, series.y):
         if y_value is None:
             runs.append([])
-        else:
-            runs[-1].append((x(x_value), y(y_value)))
-    points = [point for run in runs for point in run]
+            continue
+        point = x(x_value), y(y_value)
+        runs[-1].append(point)
+        if series.kind == "points" or y.low <= y_value <= y.high:
+            points.append(point)
     colour, width = series.colour, 2.0
     opacity = ""
     if series.kind in ("thin", "guide"):
@@ -289,44 +319,49 @@ def _marks(series: Series, x: _Scale, y: _Scale) -> Iterator[str]:
             f'<path d="M{x(x_value):.1f},{y(low):.1f}V{y(high):.1f}" '
             f'stroke="{colour}" stroke-width="1.4"/>'
         )
-    if series.kind in ("thin", "guide"):
+    if series.kind in ("thin", "guide", "curve"):
+        return
+    if series.kind == "points" and len(points) > MANY_POINTS:
+        dots = "".join(f"M{a:.1f},{b:.1f}h0" for a, b in points)
+        yield (
+            f'<path d="{dots}" stroke="{colour}" stroke-width="5" opacity=".45" '
+            'stroke-linecap="round"/>'
+        )
         return
     every = 1 if series.kind == "points" else max(1, len(points) // MAX_MARKERS)
-    small = series.kind == "points" and len(points) > 40
     for a, b in points[series.style % every :: every]:
-        yield _marker(series, a, b, 0.5 if small else 1.0)
+        yield _marker(series, a, b)
 
 
-def _marker(series: Series, x: float, y: float, size: float = 1.0) -> str:
+def _marker(series: Series, x: float, y: float) -> str:
     shape = MARKERS[series.style % len(MARKERS)]
     fill = "#fff" if series.hollow else series.colour
-    scale = f"scale({size:g})" if size != 1 else ""
     return (
-        f'<path transform="translate({x:.1f},{y:.1f}){scale}" d="{shape}" '
+        f'<path transform="translate({x:.1f},{y:.1f})" d="{shape}" '
         f'fill="{fill}" stroke="{series.colour}" stroke-width="1.3"/>'
     )
 
 
-def _legend(series: Sequence[Series]) -> tuple[list[str], float]:
+def _legend(series: Sequence[Series], shape: Shape) -> tuple[list[str], float]:
     """Return the names of series with samples of their lines, and their height."""
-    marks, left, top = [], LEFT, HEIGHT + 8
+    marks, left, top = [], LEFT, shape.height + 8
     for one in _legend_series(series):
         length = 44 + LETTER * len(one.name)
-        if left > LEFT and left + length > WIDTH - RIGHT:
+        if left > LEFT and left + length > shape.right:
             left, top = LEFT, top + 20
         sample = Series(one.name, (0, 1), (0, 1), one.style, one.kind)
         dash = " ".join(f"{length:g}" for length in sample.dash)
         if one.kind != "points":
             marks.append(
                 f'<path d="M{left:.0f},{top:.0f}h28" stroke="{one.colour}" '
-                f'stroke-width="{2 if one.kind == "line" else 1}" '
+                f'stroke-width="{1 if one.kind in ("thin", "guide") else 2}" '
                 f'stroke-dasharray="{dash}"/>'
             )
         if one.kind in ("line", "points"):
             marks.append(_marker(one, left + 14, top))
         marks.append(_text(left + 34, top + 4, one.name))
         left += length + 12
-    return marks, top - HEIGHT + 14 if series else 0.0
+    return marks, top - shape.height + 14 if series else 0.0
 
 
 def _legend_series(series: Sequence[Series]) -> list[Series]:
@@ -354,10 +389,13 @@ def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
     return f"<text {where}>{escape(text)}</text>"
 
 
-def _svg(body: Sequence[str], height: float, title: str) -> str:
+def _svg(body: Sequence[str], shape: Shape, legend: float, title: str) -> str:
+    """Return a drawing of a shape, with a legend of some height below."""
     return (
-        f'<svg role="img" aria-label="{escape(title)}" '
-        f'viewBox="0 0 {WIDTH:.0f} {height:.0f}">{"".join(body)}</svg>'
+        f'<svg role="img" style="--width:{shape.width:.0f}" '
+        f'aria-label="{escape(title)}" '
+        f'viewBox="0 0 {shape.width:.0f} {shape.height + legend:.0f}">'
+        f"{''.join(body)}</svg>"
     )
 
 
@@ -380,5 +418,5 @@ def _plain_axis(scale: _Scale) -> dict[str, Any]:
         "log": scale.axis.log,
         "whole": scale.axis.whole,
         "range": [scale.low, scale.high],
-        "ticks": list(scale.axis.ticks) if scale.axis.ticks else None,
+        "ticks": list(scale.ticks) if scale.axis.ticks or scale.axis.log else None,
     }

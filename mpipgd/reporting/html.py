@@ -36,6 +36,7 @@ dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr;
 dt { color: #555; overflow-wrap: anywhere; } dd { margin: 0; overflow-wrap: anywhere; }
 pre { background: #f4f4f4; padding: .5rem .8rem; font-size: .85rem;
       white-space: pre-wrap; overflow-wrap: anywhere; break-inside: avoid; }
+pre code { display: block; font: inherit; padding-left: 3ch; text-indent: -3ch; }
 .notice { border-left: 4px solid #E69F00; background: #fff8e8; padding: .4rem .8rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem;
@@ -50,8 +51,14 @@ tr { break-inside: avoid; } thead { display: table-header-group; }
 tr.bad td { color: #8a3b00; font-style: italic; }
 th[scope=row] { border-bottom: 1px solid #ddd; }
 table.matrix td, table.matrix th { text-align: center; min-width: 2.6rem; }
+table.dense { font-size: .75rem; }
+table.dense td, table.dense th { min-width: 1.4rem; padding: .2rem .25rem; }
+table.matrix th:first-child { min-width: 5rem; text-align: right; }
+table.upright thead th + th span { writing-mode: vertical-rl; transform: rotate(180deg);
+       white-space: nowrap; }
 figure { margin: .5rem 0 1.5rem; break-inside: avoid; }
-figure > svg { width: 100%; max-width: 60rem; height: auto; display: block; }
+figure > svg { width: 100%; max-width: calc(var(--width) * 1.15px); height: auto;
+               display: block; }
 svg text { font: 12px system-ui, sans-serif; fill: #333; }
 svg .grid { stroke: #e4e4e4; fill: none; } svg .axis { stroke: #777; fill: none; }
 svg .level { stroke: #555; fill: none; }
@@ -62,16 +69,29 @@ figcaption { color: #444; font-size: .9em; max-width: 46rem; }
     font-weight: normal; min-width: 0 !important; }
   .u-legend tr { cursor: pointer; }
   .u-legend tr.u-off { text-decoration: line-through; }
-  figure { overflow-x: auto; } figure > svg { min-width: 34rem; } }
+  figure { overflow-x: auto; } figure > svg { min-width: calc(var(--width) * .75px); } }
 @media print { .live { display: none; }
   body { margin: 0; padding: 0; max-width: none; font-size: 11px; }
   h1 { font-size: 18px; } h2 { font-size: 14px; margin-top: 1.2rem; }
-  .wide { overflow: visible; } table { font-size: 9px; width: 100%; }
+  .wide { overflow: visible; } table { font-size: 9px; }
+  .short { break-inside: avoid; }
+  table.dense { font-size: 7px; }
+  table.dense td, table.dense th { min-width: 0; padding: 1px; }
   th, td { padding: 2px 3px; } td { white-space: normal; overflow-wrap: anywhere; }
   th:first-child, td:first-child { min-width: 4rem; }
-  figure > svg { max-width: 15cm; } pre { font-size: 9px; } }
+  figure > svg { max-width: calc(var(--width) * .165mm); } pre { font-size: 9px; } }
 @page { margin: 15mm; }
 """
+
+
+CHART_HINT = (
+    "Charts: point at a curve to read its values; click a name to hide or show its "
+    "curve; drag to zoom, double-click to undo that."
+)
+MATRIX_LETTERS = 90  # of the names above a confusion matrix, side by side
+DENSE_CLASSES = 12  # of matrices with wide cells
+MOST_LETTERS = 32  # of the name of a class beside a matrix
+SHORT_ROWS = 30  # of tables that are not divided in print
 
 
 def write_page(
@@ -81,8 +101,9 @@ def write_page(
     from .. import __version__
 
     body = "\n".join(sections)
-    style, script = STYLE, ""
+    style, script, hint = STYLE, "", ""
     if 'class="chart"' in body:
+        hint = f'<p class="live">{CHART_HINT}</p>'
         style = _asset("uplot.min.css") + style
         script = f"<script>{_asset('uplot.min.js')}\n{_asset('page.js')}</script>\n"
     text = (
@@ -92,7 +113,7 @@ def write_page(
         f"<title>{escape(title)}</title><style>{style}</style></head>\n"
         f"<body>\n<header><p>mpipgd</p><h1>{escape(title)}</h1></header>\n"
         f"<main>\n{body}\n</main>\n"
-        f"<footer><p>Written by mpipgd {__version__}.</p></footer>\n"
+        f"<footer>{hint}<p>Written by mpipgd {__version__}.</p></footer>\n"
         f"{script}</body></html>\n"
     )
     atomic_write_text(path, text, CheckpointError)
@@ -146,9 +167,14 @@ def table(
         for row, is_bad in zip(rows, marks, strict=True)
     )
     return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="{_classes(len(rows))}"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def _classes(rows: int) -> str:
+    """Return the classes of the box of a table: a short one stays on one page."""
+    return "wide short" if rows <= SHORT_ROWS else "wide"
 
 
 def _is_text(column: Sequence[str]) -> bool:
@@ -156,26 +182,38 @@ def _is_text(column: Sequence[str]) -> bool:
     return all(text[:1].isalpha() for text in column if text) and any(column)
 
 
-def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[float]]) -> str:
     """Return a confusion matrix: rows are true classes, columns predicted ones.
 
-    Cells are shaded by their share of the row.
+    Cells are shaded by their share of the row. The names of many classes stand upright
+    above their columns.
     """
-    columns = "".join(f'<th scope="col">{escape(name)}</th>' for name in classes)
+    width = sum(max(4, len(name)) for name in classes)
+    style = "matrix" if width <= MATRIX_LETTERS else "matrix upright"
+    style += " dense" if len(classes) > DENSE_CLASSES else ""
+    columns = "".join(f'<th scope="col">{_class_name(name)}</th>' for name in classes)
     lines = []
     for name, row in zip(classes, counts):
         total = sum(row) or 1
         cells = "".join(
             f'<td style="background:rgba(0,114,178,{0.6 * count / total:.2f})">'
-            f"{count:,}</td>"
+            f"{count:,.6g}</td>"
             for count in row
         )
-        lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+        lines.append(f'<tr><th scope="row">{_class_name(name)}</th>{cells}</tr>')
     return (
-        '<div class="wide"><table class="matrix"><thead><tr>'
+        f'<div class="{_classes(len(classes))}"><table class="{style}"><thead><tr>'
         f'<th scope="col">true \\ predicted</th>{columns}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def _class_name(name: str) -> str:
+    """Return the HTML of a name; the end of a long one is seen on hovering only."""
+    if len(name) <= MOST_LETTERS:
+        return f"<span>{escape(name)}</span>"
+    short = escape(name[: MOST_LETTERS - 1])
+    return f'<span title="{escape(name)}">{short}…</span>'
 
 
 def figure(chart: str, title: str, caption: str) -> str:
@@ -188,5 +226,4 @@ def figure(chart: str, title: str, caption: str) -> str:
 
 def commands(lines: Sequence[str]) -> str:
     """Return commands as they are typed."""
-    text = "\n".join(lines)
-    return f"<pre>{escape(text)}</pre>"
+    return f"<pre>{''.join(f'<code>{escape(line)}</code>' for line in lines)}</pre>"

@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .base import Record
@@ -23,9 +24,24 @@ MARKERS = "os^DvPX*<>"
 AXES = {  # what curves are drawn against: key of a record -> (label, unit)
     "epoch": ("epochs", 1),
     "seconds": ("seconds of training", 1),
-    "bytes": ("MB sent per rank", 1e6),
+    "bytes": ("bytes sent per rank", 1),
     "samples": ("rows read", 1),
 }
+BYTES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
+PART_STYLES = {"test": 0, "training": 1, "validation": 2}  # of the curves of a run
+VALIDATION = {"score": "validation_score", "loss": "validation_loss"}  # beside a key
+
+
+def axis_of(against: str, records: Iterable[Record]) -> tuple[str, float]:
+    """Return label and unit of an axis on which curves of some records are drawn.
+
+    `against` is a key of AXES; the unit of bytes is that of the largest.
+    """
+    if against != "bytes":
+        return AXES[against]
+    largest = max((record["bytes"] for record in records), default=0)
+    name = next((name for name, size in BYTES.items() if largest >= size), "bytes")
+    return f"{name} sent per rank", BYTES.get(name, 1.0)
 
 
 def has_matplotlib() -> bool:
@@ -58,25 +74,39 @@ def series_style(number: int, points: int = 0) -> dict[str, Any]:
     return style
 
 
-def plot_loss(records: Sequence[Record], path: str | os.PathLike[str]) -> None:
-    """Plot the losses and the score of one run by its epochs, into a file."""
+def plot_loss(records: Sequence[Record], path: str | os.PathLike[str]) -> Figure:
+    """Plot the losses and scores of one run by its epochs, into a file; return it."""
     figure, left = new_figure()
     x = [record["epoch"] for record in records]
-    left.plot(x, _values(records, "loss"), label="training loss", **series_style(0))
-    if any(record["test_loss"] is not None for record in records):
-        y = _values(records, "test_loss")
-        left.plot(x, y, label="test loss", **series_style(1))
+    losses = {"loss": "training", "validation_loss": "validation", "test_loss": "test"}
+    for key, part in losses.items():
+        if _has(records, key):
+            y = _values(records, key)
+            style = series_style(PART_STYLES[part])
+            left.plot(x, y, label=f"{part} objective", **style)
     right = left.twinx()
-    right.plot(x, _values(records, "score"), color="#555555", ls=":", label="score")
+    part = "test" if _has(records, "test_loss") else "training"
+    scores = {"score": (part, ":"), "validation_score": ("validation", "-.")}
+    for key, (part, dots) in scores.items():
+        if _has(records, key):
+            y = _values(records, key)
+            right.plot(x, y, color="#555555", ls=dots, label=f"{part} score")
     right.set_ylabel("score (R² or accuracy)")
-    left.set(xlabel="epochs", ylabel="mean loss a row, with penalty")
+    left.set(xlabel="epochs", ylabel="objective: mean loss a row + penalty")
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=120)
+    return figure
 
 
 def _values(records: Sequence[Record], key: str) -> list[float]:
     """Return a series; NaN, a gap in the plot, where a number was not finite."""
-    return [math.nan if record[key] is None else record[key] for record in records]
+    values = (record.get(key) for record in records)
+    return [math.nan if value is None else value for value in values]
+
+
+def _has(records: Sequence[Record], key: str) -> bool:
+    """Return whether any record has a number of this name."""
+    return any(record.get(key) is not None for record in records)
 
 
 def plot_runs(
@@ -91,9 +121,10 @@ def plot_runs(
 
     `against` is a key of AXES, `show` a key of the records and `name` its label. The
     consensus is dashed, over thin lines of the workers' own models where their scores
-    were recorded. The figure is saved at `path` if there is one.
+    were recorded; what is measured on validation rows is dotted. The figure is saved at
+    `path` if there is one.
     """
-    label, unit = AXES[against]
+    label, unit = axis_of(against, chain.from_iterable(series.values()))
     figure, axes = new_figure(9.6, 4.4)
     lowest, finite = 0.0, []
     for number, (run, records) in enumerate(series.items()):
@@ -107,6 +138,12 @@ def plot_runs(
             style["linestyle"] = "--"
         y = _values(records, show)
         axes.plot(x, y, label=run, **style)
+        held_out = VALIDATION.get(show, "")
+        if _has(records, held_out):
+            dotted = {"color": style["color"], "linestyle": ":", "linewidth": 1.4}
+            values = _values(records, held_out)
+            axes.plot(x, values, label=f"{run}: validation", **dotted)
+            y = y + values
         lowest = min([lowest, *y])
         finite += [value for value in y if math.isfinite(value)]
     if show == "score" and lowest < -0.1:

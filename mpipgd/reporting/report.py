@@ -16,7 +16,7 @@ from ..errors import CheckpointError, UsageError
 from . import plots, run_page
 from .command_line import command_line
 from .run_folder import read_epochs
-from .tables import format_number, format_table
+from .tables import format_number, format_score, format_table
 from .timing import TIME_KINDS
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ def footer_lines(
     split = "test" if context.data.test else "training"
     yield ""
     yield (
-        f"{split} {score} {format_number(summary['score'], '.4f')}; "
+        f"{split} {score} {format_score(summary['score'])}; "
         f"training objective (loss + penalty) {format_number(summary['loss'], '.5g')}"
     )
     if "validation_score" in summary:
         yield (
-            f"validation {score} {format_number(summary['validation_score'], '.4f')}; "
+            f"validation {score} {format_score(summary['validation_score'])}; "
             f"objective {format_number(summary['validation_loss'], '.4f')}"
         )
     if summary["climbed"]:
@@ -227,7 +227,7 @@ def _summary_row(folder: str | os.PathLike[str], name: str) -> tuple[str, ...]:
             reason = json.loads(summary.read_text())["reason"]
         workers, epoch = str(options["workers"]), str(last["epoch"])
         loss = format_number(last["loss"], ".4f")
-        score = format_number(last["score"], ".4f")
+        score = format_score(last["score"])
         seconds = f"{last['seconds']:.2f}"
         strategy = options["strategy"]
         return name, strategy, workers, epoch, loss, score, seconds, reason

@@ -9,25 +9,47 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import toml
+from ..config.options import SWEEP_KEYS
 from ..errors import CheckpointError, UsageError
 from . import html
-from .charts import Axis, Series, bar_chart, line_chart
-from .plots import AXES
+from .charts import SQUARE, Axis, Series, bar_chart, line_chart
+from .plots import AXES, PART_STYLES, VALIDATION, axis_of
 from .run_folder import read_epochs
-from .tables import format_bytes, format_number
+from .tables import format_bytes, format_digits, format_number, format_score
 
 if TYPE_CHECKING:
     from .base import Record
 
 PAGE = "report.html"
 LARGEST = 20  # coefficients on the page
-LEAST_CLASSES, MOST_CLASSES = 2, 40  # of confusion matrices that are shown
+FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 MOST_OUTPUTS = 12  # columns of coefficients that fit on paper
+HEADER = ("task", "n_features", "classes", "feature_names", "target", "targets")
 MOST_RANKS = 48  # bars of ranks
+MOST_SETTINGS = 50  # rows of settings of a sweep
+METRICS = {  # key in evaluation.json -> name
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R²",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "log_loss": "log-loss",
+    "roc_auc": "area under the ROC curve",
+    "average_precision": "average precision",
+}
+CLASS_METRICS = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+}
+MODELS = {"linear": "A linear model", "mlp": "A multilayer perceptron"}
 SCORES = {"regression": "R²", "binary": "accuracy", "multiclass": "accuracy"}
 TIMES = ("compute", "exchange", "read")  # of `times` in summary.json, by rank
 
@@ -47,6 +69,8 @@ class RunFiles:
             self.summary = self._json("summary.json")
             self.evaluation = self._json("evaluation.json")
             self.model = _read_model(self.folder / "model.h5")
+            if self.summary and not self.finished:  # what is there is of an earlier end
+                self.evaluation, self.model = {}, {}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{folder}: no run folder: {error!r}") from error
         if not self.records:
@@ -60,6 +84,11 @@ class RunFiles:
         return value
 
     @property
+    def finished(self) -> bool:
+        """Whether the run has ended, and not by an error."""
+        return "steps" in self.summary
+
+    @property
     def score(self) -> str:
         """The name of the score: R² or accuracy."""
         return SCORES.get(self.model.get("task", ""), "score (R² or accuracy)")
@@ -69,6 +98,14 @@ class RunFiles:
         """The part of the data that the score is of: test, or else training."""
         return "training" if self.records[-1]["test_loss"] is None else "test"
 
+    @property
+    def has_unseen_rows(self) -> bool:
+        """Whether there are test or validation rows."""
+        last = self.records[-1]
+        return any(
+            last.get(key) is not None for key in ("test_loss", "validation_loss")
+        )
+
 
 def _read_model(path: Path) -> dict[str, Any]:
     """Return task, names and coefficients of model.h5; nothing if it is not there."""
@@ -77,10 +114,7 @@ def _read_model(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     with h5py.File(path, "r") as file:
-        model = {
-            name: _header_value(file, name)
-            for name in ("task", "n_features", "classes", "feature_names", "target")
-        }
+        model = {name: _header_value(file, name) for name in HEADER}
         coef = file.get("weights/coef")
         model["coef"] = coef[...] if isinstance(coef, h5py.Dataset) else None
         model["scaled"] = "scaling" in file
@@ -119,13 +153,22 @@ def write_run_page(folder: str | os.PathLike[str]) -> Path:
 
 def _sections(run: RunFiles) -> Iterator[str]:
     yield html.paragraph(" ".join(_sentences(run)))
+    if run.summary and not run.finished:
+        reason = str(run.summary.get("reason", ""))
+        yield html.paragraph(f"{reason[:1].upper()}{reason[1:]}.", notice=True)
+    if run.summary.get("climbed"):
+        start = format_digits(run.summary.get("start_loss"))
+        yield html.paragraph(
+            f"The run diverged: its training objective was {start} before the first "
+            "step, and is higher now. Try a smaller learning rate.",
+            notice=True,
+        )
     yield html.definition_list(_facts(run))
     yield html.figure(
-        _loss_chart(run),
-        "Losses",
-        "The objective includes the penalty, if there is one.",
+        _loss_chart(run), "Losses", "An objective is the mean loss a row + penalty."
     )
     yield _score_figure(run)
+    yield from _sweep_section(run)
     yield from _evaluation_sections(run)
     yield from _coefficient_sections(run)
     yield from _time_sections(run)
@@ -142,25 +185,51 @@ def _sentences(run: RunFiles) -> Iterator[str]:
     ranks = f" on {_count(summary['ranks'], 'rank')}" if "ranks" in summary else ""
     features = run.model.get("n_features")
     columns = f" with {features:,} features" if features else ""
+    model = MODELS.get(options["model"], f"A model {options['model']}")
+    rate = f", learning rate {options['lr']:g}"
+    if options["optimizer"] == "lbfgs" or options.get("many"):
+        rate = ""
     yield (
-        f"A {options['model']} model with {penalised} was trained on "
-        f"{Path(options['data']).name}{columns} by {options['optimizer']} with the "
-        f"strategy {options['strategy']}: {_count(workers, 'worker')}{ranks}, learning "
-        f"rate {options['lr']:g}."
+        f"{model} with {penalised} was trained on {Path(options['data']).name}"
+        f"{columns} by {options['optimizer']} with the strategy "
+        f"{options['strategy']}: {_count(workers, 'worker')}{ranks}{rate}."
     )
-    if not summary:
-        yield f"It has not ended: the last evaluation was after epoch {last['epoch']}."
+    if not run.finished:
+        state = "It has not ended"
+        if summary:
+            state = (
+                "It was stopped" if summary["exit"] == 75 else "It ended by an error"
+            )
+        yield f"{state}: the last evaluation was after epoch {last['epoch']}."
     else:
         reason = "" if summary["reason"] == "epochs" else f": {summary['reason']}"
         yield (
-            f"It took {_count(summary['steps'], 'step')} in "
-            f"{_count(summary['epochs'], 'epoch')} and {summary['seconds']:.3g} s of "
-            f"training, and ended{reason or ' after the epochs it was given'}."
+            f"It took {_steps(summary)} in {_count(summary['epochs'], 'epoch')} and "
+            f"{_duration(summary['seconds'])} of training, and "
+            f"ended{reason or ' after the epochs it was given'}."
         )
     yield (
-        f"The {run.part} {run.score} is {format_number(last['score'], '.4f')}, the "
-        f"training objective {format_number(last['loss'], '.4g')}."
+        f"The {run.part} {run.score} is {format_score(last['score'])}, the "
+        f"training objective {format_digits(last['loss'])}."
     )
+
+
+def _steps(summary: Mapping[str, Any]) -> str:
+    """Return how many steps, and iterations of L-BFGS, a run has taken."""
+    steps, iterations = summary["steps"], summary.get("iterations")
+    if not iterations:
+        return _count(steps, "step")
+    taken = f"{_count(iterations, 'iteration')} of L-BFGS"
+    of_sgd = steps - iterations * (steps // max(1, summary["epochs"]))
+    return f"{_count(of_sgd, 'step')} and {taken}" if of_sgd > 0 else taken
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} minutes"
+    return f"{seconds / 3600:.1f} hours"
 
 
 def _count(number: float, noun: str) -> str:
@@ -170,14 +239,16 @@ def _count(number: float, noun: str) -> str:
 def _facts(run: RunFiles) -> dict[str, Any]:
     environment, summary = run.environment, run.summary
     facts: dict[str, Any] = {"data": run.options["data"]}
-    if run.model.get("target"):
-        facts["target"] = run.model["target"]
+    targets = run.model.get("targets") or [run.model.get("target")]
+    if targets[0]:
+        more = ", …" if len(targets) > MOST_OUTPUTS else ""
+        facts["target"] = ", ".join(map(str, targets[:MOST_OUTPUTS])) + more
     facts["seed"] = run.options["seed"]
     if environment:
         hosts = environment["hosts"]
         facts["machine"] = f"{_count(len(hosts), 'node')}, {environment['platform']}"
         facts["MPI"] = environment["mpi"].strip("\x00\n ")
-    if summary:
+    if run.finished:
         facts["rows a second"] = f"{summary['samples_per_second']:,.0f}"
         facts["sent per rank"] = format_bytes(summary["bytes"])
         facts["weights (SHA-256)"] = summary["weights_sha256"]
@@ -186,16 +257,16 @@ def _facts(run: RunFiles) -> dict[str, Any]:
 
 def _loss_chart(run: RunFiles) -> str:
     names = {
-        "loss": "training objective (loss + penalty)",
-        "validation_loss": "validation loss",
-        "test_loss": "test loss",
+        "loss": "training objective",
+        "validation_loss": "validation objective",
+        "test_loss": "test objective",
     }
     series = _series(run.records, names)
     finite = [value for one in series for value in one.y if value is not None]
     log = bool(finite) and 0 < 10 * min(finite) < max(finite)
-    axis = Axis("mean loss a row", log=log)
+    axis = Axis("objective", log=log)
     return line_chart(
-        series, Axis("epochs", whole=True), axis, title="Losses by epochs"
+        series, Axis("epochs", whole=True), axis, title="Objectives by epochs"
     )
 
 
@@ -204,15 +275,24 @@ def _series(records: Sequence[Record], names: Mapping[str, str]) -> list[Series]
     x = [record["epoch"] for record in records]
     there = [key for key in names if any(r.get(key) is not None for r in records)]
     return [
-        Series(names[key], x, [record.get(key) for record in records], number)
-        for number, key in enumerate(there)
+        Series(
+            names[key],
+            x,
+            [record.get(key) for record in records],
+            PART_STYLES[names[key].partition(" ")[0]],
+        )
+        for key in there
     ]
 
 
 def _score_figure(run: RunFiles) -> str:
-    label = f"{run.part} {run.score}"
-    names = {"score": label, "validation_score": f"validation {run.score}"}
-    series = [*_workers(run.records), *_series(run.records, names)]
+    names = {
+        "validation_score": f"validation {run.score}",
+        "score": f"{run.part} {run.score}",
+    }
+    of_model = _series(run.records, names)
+    label = of_model[0].name if len(of_model) == 1 else run.score
+    series = [*_workers(run.records), *of_model]
     axis = Axis(label, low=_score_floor(series))
     chart = line_chart(
         series, Axis("epochs", whole=True), axis, title=f"{label} by epochs"
@@ -240,50 +320,188 @@ def _workers(records: Sequence[Record]) -> list[Series]:
     ]
 
 
+def _sweep_section(run: RunFiles) -> Iterator[str]:
+    """Yield the settings of --many, the chosen one first."""
+    settings = run.summary.get("many")
+    if not settings:
+        return
+    best = settings[run.summary["best"]]
+    chosen_by = "validation_score" if "validation_score" in best else "score"
+    keys = [key for key in SWEEP_KEYS if key in best]
+    others = sorted(
+        (setting for setting in settings if setting is not best),
+        key=lambda setting: (
+            setting[chosen_by] is None,
+            -(setting[chosen_by] or 0.0),
+            setting["loss"] or 0.0,
+        ),
+    )
+    rows = []
+    for setting in [best, *others][:MOST_SETTINGS]:
+        state = "diverged" if setting["diverged"] else ""
+        score = format_score(setting[chosen_by])
+        loss = format_digits(setting["loss"])
+        state = "chosen" if setting is best else state
+        rows.append((*(f"{setting[key]:g}" for key in keys), loss, score, state))
+    yield html.heading(f"The {len(settings)} settings of --many")
+    part = "validation" if chosen_by == "validation_score" else run.part
+    text = f"Trained in one pass, and chosen by the {part} {run.score}"
+    more = f"; the best {MOST_SETTINGS} are shown" if len(settings) > len(rows) else ""
+    yield html.paragraph(
+        f"{text}{more}. The curves are of the best at each evaluation, all that "
+        "follows is of the chosen one."
+    )
+    headings = (*keys, "training objective", f"{part} {run.score}", "")
+    yield html.table(headings, rows, [row[-1] == "diverged" for row in rows])
+
+
 def _evaluation_sections(run: RunFiles) -> Iterator[str]:
-    """Yield confusion matrices, ROC curves and predictions of evaluation.json."""
+    """Yield scores, confusion matrices, ROC curves and predictions."""
+    if run.finished and run.has_unseen_rows and not run.evaluation:
+        yield html.heading("Scores")
+        yield html.paragraph(
+            "The final model was not evaluated for this page, as with --no-picture: "
+            "mpipgd evaluate, as below, prints its scores."
+        )
+    if run.finished and not run.has_unseen_rows:
+        yield html.heading("Scores")
+        yield html.paragraph(
+            "The data has no test rows, and none were held out for validation, so that "
+            "there are no scores on rows that the model has not seen: --validation 0.2 "
+            "holds out a fifth of the training rows."
+        )
     for part, measured in run.evaluation.items():
-        if not isinstance(measured, dict):
-            continue
-        confusion = measured.get("confusion")
-        if confusion and LEAST_CLASSES <= len(confusion) <= MOST_CLASSES:
-            yield html.heading(f"Confusion matrix ({part})")
-            yield html.confusion_table(list(map(str, measured["classes"])), confusion)
+        yield from _metrics_section(part, measured)
+        if measured.get("confusion"):
+            yield html.heading(f"Confusion matrix ({part} rows)")
+            yield html.confusion_table(
+                list(map(str, measured["classes"])), measured["confusion"]
+            )
+        if measured.get("confused"):
+            yield html.heading(f"Most frequent mistakes ({part} rows)")
+            yield _confused_table(measured["confused"])
+        if measured.get("by_class"):
+            yield html.heading(f"Scores by class ({part} rows)")
+            yield _class_table(measured["by_class"], bool(measured.get("weighted")))
+        if measured.get("by_target"):
+            yield html.heading(f"Scores by target ({part} rows)")
+            yield _target_table(measured["by_target"])
         if measured.get("roc"):
-            yield _roc_figure(part, measured["roc"])
-        if measured.get("predicted_true"):
-            yield _prediction_figure(part, measured["predicted_true"])
+            yield _roc_figure(part, measured)
+        for of_target in measured.get("predicted_true") or ():
+            yield _prediction_figure(part, measured, of_target)
 
 
-def _roc_figure(part: str, roc: Mapping[str, Any]) -> str:
-    series = [
-        Series("guessing", (0, 1), (0, 1), 6, "guide"),
-        Series(f"ROC, area {roc['auc']:.4f}", roc["fpr"], roc["tpr"], 0),
+def _metrics_section(part: str, measured: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the scores of a part; notes say why some are not defined."""
+    metrics = measured.get("metrics") or {}
+    rows = [
+        (METRICS[name], format_digits(value))
+        for name, value in metrics.items()
+        if name in METRICS and value is not None
     ]
+    if not rows and not measured.get("notes"):
+        return
+    yield html.heading(f"Scores on the {part} rows")
+    if "rows" in measured:
+        weights = ", which count by their weights" if measured.get("weighted") else ""
+        yield html.paragraph(
+            f"Of the final model, on all {measured['rows']:,} {part} rows{weights}."
+        )
+    if rows:
+        yield html.table(("score", ""), rows)
+    for note in measured.get("notes") or ():
+        yield html.paragraph(f"{note[:1].upper()}{note[1:]}.")
+
+
+def _confused_table(confused: Sequence[Mapping[str, Any]]) -> str:
+    return html.table(
+        ("true class", "predicted class", "rows"),
+        [(str(c["true"]), str(c["predicted"]), f"{c['rows']:,.6g}") for c in confused],
+    )
+
+
+def _class_table(classes: Sequence[Mapping[str, Any]], weighted: bool) -> str:
+    keys = [key for key in CLASS_METRICS if any(key in row for row in classes)]
+    rows = [
+        (
+            str(row["label"]),
+            f"{row['rows']:,.6g}",
+            *(format_number(row.get(key), ".4f") for key in keys),
+        )
+        for row in classes
+    ]
+    rows_name = "weight of rows" if weighted else "rows"
+    return html.table(("class", rows_name, *(CLASS_METRICS[key] for key in keys)), rows)
+
+
+def _target_table(targets: Sequence[Mapping[str, Any]]) -> str:
+    keys = [key for key in METRICS if any(key in row for row in targets)]
+    rows = [
+        (str(row["target"]), *(format_digits(row.get(key)) for key in keys))
+        for row in targets
+    ]
+    return html.table(("target", *(METRICS[key] for key in keys)), rows)
+
+
+def _roc_figure(part: str, measured: Mapping[str, Any]) -> str:
+    curves = measured["roc"]
+    binary = len(measured.get("classes") or ()) == 2
+    series = [Series("guessing", (0, 1), (0, 1), 6, "guide")]
+    for number, roc in enumerate(curves):
+        name = f"{roc['label']}, area {roc['auc']:.4f}"
+        series.append(Series(name, roc["fpr"], roc["tpr"], number, "curve"))
     chart = line_chart(
         series,
-        Axis("false positive rate", low=0, high=1),
-        Axis("true positive rate", low=0, high=1),
-        title=f"ROC curve, area {roc['auc']:.4f}",
-        interactive=False,
+        Axis("false positive rate", low=-0.02, high=1.02, ticks=FIFTHS),
+        Axis("true positive rate", low=-0.02, high=1.02, ticks=FIFTHS),
+        title=f"ROC curve of the {part} rows",
+        shape=SQUARE,
     )
-    caption = f"Area under the curve: {roc['auc']:.4f}."
-    return html.figure(chart, f"ROC curve ({part})", caption)
+    text = "Each class against the rest."
+    if binary:
+        (roc,) = curves
+        text = f"Positive class: {roc['label']}. Area under the curve: "
+        text += f"{roc['auc']:.4f}."
+    title = "ROC curve" if len(curves) == 1 else "ROC curves"
+    return html.figure(chart, f"{title} ({part} rows)", text)
 
 
-def _prediction_figure(part: str, pairs: Sequence[Sequence[float]]) -> str:
-    true, predicted = [pair[1] for pair in pairs], [pair[0] for pair in pairs]
-    ends = min(true), max(true)
+def _prediction_figure(
+    part: str, measured: Mapping[str, Any], of_target: Mapping[str, Any]
+) -> str:
+    """Return the chart of a target, both axes with the same limits.
+
+    They are not wider than three times the true values: predictions beyond them are at
+    the edge.
+    """
+    pairs = [pair for pair in of_target["pairs"] if None not in pair]
+    predicted, true = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    least, most = min(true, default=0.0), max(true, default=1.0)
+    width = (most - least) or abs(most) or 1.0
+    low = max(min([least, *predicted]), least - width) - 0.04 * width
+    high = min(max([most, *predicted]), most + width) + 0.04 * width
+    beyond = sum(not low <= value <= high for value in predicted)
+    name = of_target.get("target") or "target"
     series = [
-        Series("prediction = truth", ends, ends, 6, "guide"),
+        Series("prediction = true value", (low, high), (low, high), 6, "guide"),
         Series("rows", true, predicted, 0, "points"),
     ]
     chart = line_chart(
-        series, Axis("true value"), Axis("predicted value"),
-        title="Predicted against true values", interactive=False,
-    )  # fmt: skip
-    caption = f"{len(pairs):,} rows of the {part} part, at most 2,000."
-    return html.figure(chart, f"Predicted against true ({part})", caption)
+        series,
+        Axis(f"true {name}", low=low, high=high),
+        Axis(f"predicted {name}", low=low, high=high),
+        title=f"Predicted against true {name}",
+        shape=SQUARE,
+        interactive=False,
+    )
+    rows = measured.get("rows", len(pairs))
+    shown = f"All {rows:,} {part} rows."
+    if len(of_target["pairs"]) < rows:
+        shown = f"A random sample of {len(pairs):,} of the {rows:,} {part} rows."
+    if beyond:
+        shown += f" {_count(beyond, 'prediction')} beyond the axis at its edge."
+    return html.figure(chart, f"Predicted against true {name} ({part} rows)", shown)
 
 
 def _coefficient_sections(run: RunFiles) -> Iterator[str]:
@@ -295,7 +513,8 @@ def _coefficient_sections(run: RunFiles) -> Iterator[str]:
     columns = coef.reshape(len(coef), -1)
     size = abs(columns).max(axis=1)
     order = [int(row) for row in (-size).argsort(kind="stable")[:LARGEST]]
-    outputs = list(map(str, run.model.get("classes") or []))
+    labels = run.model.get("classes") or run.model.get("targets") or []
+    outputs = list(map(str, labels))
     if len(outputs) != columns.shape[1]:
         outputs = [f"output {k}" for k in range(columns.shape[1])]
     if len(outputs) == 1:
@@ -306,11 +525,11 @@ def _coefficient_sections(run: RunFiles) -> Iterator[str]:
         headings = ["largest for", "coefficient"]
     rows = []
     for k in order:
-        cells = [f"{value:.4g}" for value in columns[k]]
+        cells = [format_digits(value) for value in columns[k]]
         if len(outputs) > MOST_OUTPUTS:
             best = int(abs(columns[k]).argmax())
             cells = [outputs[best], cells[best]]
-        rows.append([str(names[k]) if names else f"feature {k}", *cells])
+        rows.append([str(names[k]) if names else f"x{k}", *cells])
     yield html.heading("Largest coefficients")
     scale = "of standardised features" if run.model["scaled"] else "of raw features"
     yield html.paragraph(
@@ -337,22 +556,32 @@ def _time_sections(run: RunFiles) -> Iterator[str]:
     if len(times) > MOST_RANKS:
         caption = f"The {MOST_RANKS} ranks of {len(times)} with most work. {caption}"
     if len(times) > 1:
-        caption = f"{run.summary['slowest']['text']}. {caption}"
+        text = run.summary["slowest"]["text"]
+        caption = f"{text[:1].upper()}{text[1:]}. {caption}"
     yield html.figure(chart, "Where the time went", caption)
 
 
 def _next_commands(run: RunFiles) -> list[str]:
     """Return commands that work from any folder, in the run's environment."""
-    folder = shlex.quote(str(run.folder.absolute()))
+    folder = str(run.folder.absolute())
     bundled = run.folder / "data.h5"  # a bundled set is written into the run folder
-    data = str(bundled.absolute()) if bundled.exists() else run.options["data"]
-    mpipgd = f"mpirun -n {run.summary.get('ranks', 1)} python -m mpipgd"
-    return [
-        f"{mpipgd} train --resume {folder} --epochs {2 * run.options['epochs']}",
-        f"{mpipgd} evaluate {folder} {shlex.quote(data)}",
-        f"{mpipgd} predict {folder} {shlex.quote(data)} -o predictions.h5",
-        f"python -m mpipgd report {folder} --html",
-    ]
+    data = [str(bundled.absolute()) if bundled.exists() else run.options["data"]]
+    features = [*data, *(["--x", run.options["x"]] if run.options.get("x") else [])]
+    labelled = [*features, *(["--y", run.options["y"]] if run.options.get("y") else [])]
+    alone = "python -m mpipgd"
+    hosts = run.environment.get("hosts") or {"": 1}
+    parallel = f"mpirun -n {run.summary.get('ranks', sum(hosts.values()))} {alone}"
+    epochs = ["--epochs", str(2 * run.options["epochs"])] if run.finished else []
+    commands: list[tuple[str, ...]] = [(parallel, "train", "--resume", folder, *epochs)]
+    if run.model:
+        commands += [
+            (parallel, "evaluate", folder, *labelled),
+            (parallel, "predict", folder, *features, "-o", "predictions.csv"),
+        ]
+    if run.model.get("coef") is not None:
+        commands.append((alone, "coef", folder))
+    commands.append((alone, "report", folder, "--html"))
+    return [f"{program} {shlex.join(words)}" for program, *words in commands]
 
 
 def write_runs_page(
@@ -400,8 +629,11 @@ def runs_chart(
     against: str = "epoch",
     show: str = "score",
 ) -> str:
-    """Return a chart of one value of several runs (name -> records)."""
-    x_label, unit = AXES[against]
+    """Return a chart of one value of several runs (name -> records).
+
+    That of validation rows is dotted, where there are any.
+    """
+    x_label, unit = axis_of(against, chain.from_iterable(runs.values()))
     series = []
     for number, (name, records) in enumerate(runs.items()):
         x = [record[against] / unit for record in records]
@@ -411,6 +643,10 @@ def runs_chart(
                 Series(name, x, list(values), number, "thin") for values in zip(*scores)
             ]
         series.append(Series(name, x, [record[show] for record in records], number))
+        held_out = VALIDATION.get(show, "")
+        y = [record.get(held_out) for record in records]
+        if any(value is not None for value in y):
+            series.append(Series(f"{name}, validation", x, y, number, "guide"))
     finite = [value for one in series for value in one.y if value is not None]
     log = show != "score" and bool(finite) and 0 < 10 * min(finite) < max(finite)
     low = _score_floor(series) if show == "score" else None

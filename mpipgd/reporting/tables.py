@@ -27,6 +27,25 @@ def format_number(value: float | None, spec: str) -> str:
     return "–" if value is None else format(value, spec)
 
 
+def format_digits(value: float | None) -> str:
+    """Return a number with four significant digits, trailing zeros too.
+
+    Numbers from ten thousand on have all their digits before the point.
+    """
+    if value is None:
+        return "–"
+    if 1e4 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return f"{value:#.4g}".rstrip(".").replace(".e", "e")
+
+
+def format_score(value: float | None) -> str:
+    """Return a score with four decimals; a large one, of a bad model, in short."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if abs(value) < 1e3 else f"{value:.3g}"
+
+
 def format_bytes(count: float | None) -> str:
     """Return a number of bytes in B, kB, MB or GB; a dash for None."""
     if count is None:

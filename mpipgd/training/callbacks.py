@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..array_types import Array
     from ..comm.topology import Grid
     from ..config.options import TrainConfig
+    from ..data.hdf5.source import Source
     from ..data.load import Dataset
     from ..objectives.base import Objective
     from ..plan.base import Plan
@@ -41,13 +42,15 @@ POLL_SECONDS = 0.02
 class RunContext:
     """What callbacks may read. Only rank 0 has a real run folder and console.
 
-    lbfgs_from: the step from which on L-BFGS trains, or None.
+    source: the files that `data` was read from. lbfgs_from: the step from which on
+    L-BFGS trains, or None.
     """
 
     options: TrainConfig
     grid: Grid
     plan: Plan
     objective: Objective
+    source: Source
     data: Dataset
     components: TrainingComponents
     clock: Clock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +41,7 @@ from ..objectives.weights import views
 from .metrics.base import BLOCK_ROWS, weights_or_ones
 from .metrics.classification import ClassificationSums, classification_sums
 from .metrics.curve_file import CurveFile, NullCurveFile
-from .metrics.curves import ScoreCounts, count_scores, curve
+from .metrics.curves import Curve, ScoreCounts, count_scores, curve
 from .metrics.regression import RegressionSums, regression_sums
 from .prediction_files import (
     NullPredictionFile,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from ..objectives.base import Objective
 
 ROWS_AT_ONCE = 65536  # predicted at once, by all ranks together
+BYTES_AT_ONCE = 256 << 20  # of dense features, but at least a block of rows a rank
 
 
 @dataclass(frozen=True)
@@ -251,9 +253,12 @@ def blocks(comm: Comm, source: Source, split: str) -> Iterator[tuple[int, int, i
 
     lo is a multiple of the rows of a block of the metrics: see `predict_in_blocks`.
     """
-    n = source.rows[split]
-    for first in range(0, n, ROWS_AT_ONCE):
-        count = min(ROWS_AT_ONCE, n - first)
+    n, at_once = source.rows[split], ROWS_AT_ONCE
+    if not source.header.sparse:
+        fitting = BYTES_AT_ONCE // (8 * source.header.n_features) // BLOCK_ROWS
+        at_once = min(at_once, BLOCK_ROWS * max(fitting, comm.size))
+    for first in range(0, n, at_once):
+        count = min(at_once, n - first)
         part = even_partition(-(-count // BLOCK_ROWS), comm.size, comm.rank)
         lo, hi = (first + min(block * BLOCK_ROWS, count) for block in part)
         yield first, lo, hi
@@ -318,6 +323,51 @@ def evaluate(
         }
 
 
+def _evaluate(
+    model: Model,
+    source: Source,
+    split: str,
+    comm: Comm,
+    file: CurveFile | NullCurveFile | None,
+) -> dict[str, Any]:
+    """Return the metrics of a split, and write its curves to a file; collective."""
+    observer = SplitObserver() if file is None else CurveWriter(comm, file, split)
+    metrics = evaluate_split(model, source, split, comm=comm, observer=observer)
+    if file is not None and metrics.get("calibration"):
+        for of_class, bins in zip(metrics["classes"], metrics["calibration"]):
+            file.write_calibration(split, of_class["label"], bins)
+    return metrics
+
+
+class SplitObserver:
+    """What is told of an evaluation beside its metrics; this one ignores it."""
+
+    def predicted(self, first: int, y: Array, prediction: Array) -> None:
+        """Look at targets and predictions (n,) or (n, k) of the rows from `first` on.
+
+        They are rows of this rank; on each rank in rising order.
+        """
+
+    def curve(self, label: Any, points: Curve) -> None:
+        """Look at this rank's points of the curve of a class; collective."""
+
+
+class CurveWriter(SplitObserver):
+    """Writes the points of the curves of a split to a file."""
+
+    def __init__(self, comm: Comm, file: CurveFile | NullCurveFile, split: str) -> None:
+        self._comm, self._file, self._split = comm, file, split
+
+    def curve(self, label: Any, points: Curve) -> None:
+        """Write the points of all ranks, in the order of the ranks."""
+        comm = self._comm
+        chunk = (points.threshold, points.true_positives, points.false_positives)
+        for rank in range(comm.size):
+            of_ranks: Any = comm.gather(chunk if comm.rank == rank else None)
+            with mpi.raise_collectively(comm, root=True):
+                self._file.write_points(self._split, label, points, of_ranks, rank)
+
+
 class BlockSums(NamedTuple):
     """Σ w and Σ w loss of some rows, and the sums that their metrics follow from."""
 
@@ -331,14 +381,23 @@ class BlockSums(NamedTuple):
         return BlockSums(self.weight + other.weight, self.loss + other.loss, sums)
 
 
-def _evaluate(
+def evaluate_split(
     model: Model,
     source: Source,
     split: str,
+    *,
     comm: Comm,
-    file: CurveFile | NullCurveFile | None,
+    observer: SplitObserver,
+    max_curves: float = math.inf,
 ) -> dict[str, Any]:
+    """Return the metrics of a split, as `evaluate` does; collective.
+
+    max_curves: of more curves than that none is computed, nor the areas under them.
+    """
     objective, labels = model.objective, model.header.classes
+    positives = positive_classes(len(labels or ()))
+    if len(positives) > max_curves:
+        positives = range(0)
     tree: SubtreeSums[BlockSums] = SubtreeSums(BlockSums.merge)
     scores: dict[int, list[tuple[int, ScoreCounts]]] = defaultdict(list)
     for _, lo, hi in blocks(comm, source, split):
@@ -347,7 +406,7 @@ def _evaluate(
             weights = source.read_weights(split, lo, hi)
             targets = join_weights(objective.targets(y), weights)
             for rows, prediction, output in predict_in_blocks(model, X, hi - lo):
-                number = (lo + rows.start) // BLOCK_ROWS
+                first = lo + rows.start
                 block = slice_rows(X, rows.start, rows.stop)
                 loss = objective.evaluate(model.weights, block, targets[rows])[0]
                 w = None if weights is None else weights[rows]
@@ -357,22 +416,32 @@ def _evaluate(
                 else:
                     probability, C = model.probability(output), len(labels)
                     sums = classification_sums(y[rows], prediction, probability, C, w)
-                    for c, score in positive_scores(output).items():
+                    for c in positives:
+                        score = output if output.ndim == 1 else output[:, c]
                         counts = count_scores(score, y[rows] == c, w)
-                        scores[c].append((number, counts))
+                        scores[c].append((first // BLOCK_ROWS, counts))
                 weight = float(weights_or_ones(w, len(prediction)).sum())
-                tree.add(number, BlockSums(weight, float(loss), sums))
+                tree.add(first // BLOCK_ROWS, BlockSums(weight, float(loss), sums))
+                observer.predicted(first, y[rows], prediction)
     n = source.rows[split]
     total = tree.allreduce(comm, -(-n // BLOCK_ROWS))
     metrics = total.sums.metrics()
     if labels is not None:
         _describe_classes(metrics, labels, model)
-        positives = positive_classes(len(labels))
-        areas = [_areas(comm, split, labels[c], scores[c], n, file) for c in positives]
+        areas = []
+        for c in positives:
+            points = curve(comm, scores[c], n)
+            observer.curve(labels[c], points)
+            areas.append(
+                {"roc_auc": points.auc, "average_precision": points.average_precision}
+            )
         _add_areas(metrics, positives, areas)
-        if file is not None and metrics["calibration"]:
-            for label, bins in zip(labels, metrics["calibration"]):
-                file.write_calibration(split, label, bins)
+    elif "targets" in metrics:
+        names = model.header.targets or ()
+        metrics["targets"] = [
+            {"target": name, **of_target}
+            for name, of_target in zip(names, metrics["targets"])
+        ]
     loss = total.loss / total.weight if total.weight else np.nan
     if not np.isfinite(loss):
         metrics["notes"].append("the loss is not finite")
@@ -386,32 +455,6 @@ def positive_classes(n_classes: int) -> range:
     return range(1, 2) if n_classes == 2 else range(n_classes)
 
 
-def positive_scores(output: FloatArray) -> dict[int, FloatArray]:
-    """Return {class: its scores (n,)} from outputs (n,) or (n, C)."""
-    if output.ndim == 1:
-        return {1: output}
-    return {c: output[:, c] for c in positive_classes(output.shape[1])}
-
-
-def _areas(
-    comm: Comm,
-    split: str,
-    label: Any,
-    blocks: list[tuple[int, ScoreCounts]],
-    n: int,
-    file: CurveFile | NullCurveFile | None,
-) -> dict[str, float | None]:
-    """Return the areas of a class's curves, and write their points; collective."""
-    points = curve(comm, blocks, n)
-    for rank in range(comm.size if file is not None else 0):
-        chunk = (points.threshold, points.true_positives, points.false_positives)
-        of_ranks: Any = comm.gather(chunk if comm.rank == rank else None)
-        with mpi.raise_collectively(comm, root=True):
-            assert file is not None
-            file.write_points(split, label, points, of_ranks, rank)
-    return {"roc_auc": points.auc, "average_precision": points.average_precision}
-
-
 def _add_areas(
     metrics: dict[str, Any], positives: range, areas: list[dict[str, float | None]]
 ) -> None:
@@ -422,8 +465,8 @@ def _add_areas(
     for name in ("roc_auc", "average_precision"):
         values = [of_class[name] for of_class in areas]
         defined = [value for value in values if value is not None]
-        mean = float(np.mean(defined)) if len(defined) == len(values) else None
-        metrics[name] = mean
+        all_defined = values and len(defined) == len(values)
+        metrics[name] = float(np.mean(defined)) if all_defined else None
 
 
 def _describe_classes(

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from ..comm import mpi
 from ..config import toml
+from ..errors import DivergenceError, MpipgdError
+from ..objectives import build_objective
 from ..objectives.sweep import LinearSweep
 from ..reporting import plots, report, run_page
 from ..reporting.run_folder import read_epochs
 from ..reporting.timing import slowest_rank
 from . import inference
+from .final_evaluation import evaluate_final
 
 if TYPE_CHECKING:
     from ..config.options import TrainConfig
+    from ..reporting.base import Evaluation
     from .callbacks import RunContext
 
 
@@ -69,29 +73,67 @@ def summarize(
 
 
 def write_results(context: RunContext, summary: dict[str, Any]) -> None:
-    """Write model, summary, page and plot, and print the results; collective."""
-    consensus = context.components.store.consensus(summary["steps"])
-    weights = context.objective.raw_weights(consensus)
-    with mpi.raise_collectively(context.grid.comm):
-        folder = context.run_folder.folder
+    """Write model, summary, evaluation, page and plot, print the results; collective.
+
+    The model is evaluated for the page alone, and after it is on the disk: where that
+    fails, the page says so.
+    """
+    comm, folder = context.grid.comm, context.run_folder.folder
+    model, text = _final_model(context, summary)
+    with mpi.raise_collectively(comm):
         if folder:
-            text, objective = context.config_text, context.objective
-            if isinstance(objective, LinearSweep):
-                k = summary["best"]
-                text = toml.to_text(_config_of(context.options, objective.configs[k]))
-                objective, weights = objective.extract(k, weights)
-            data = context.data
-            model = inference.Model(data.header, objective, weights, data.scaling)
             model.write(folder / "model.h5", text, context.data_signature)
             context.run_folder.json("summary.json", summary)
+    evaluation: Evaluation = {}
+    failure: MpipgdError | None = None
+    if context.options.picture:
+        try:
+            evaluation = evaluate_final(model, context.source, comm=comm)
+        except MpipgdError as error:  # as where the data was removed meanwhile
+            failure = error
+            evaluation = {"test": {"notes": [f"not evaluated: {error}"]}}
+    with mpi.raise_collectively(comm):
+        if folder:
             page = None
             if context.options.picture:
+                context.run_folder.json("evaluation.json", evaluation)
                 page = run_page.write_run_page(folder)
                 if plots.has_matplotlib():
                     plots.plot_loss(read_epochs(folder), folder / "loss.png")
             context.console.close()
             for line in report.footer_lines(context, summary, page):
                 context.console.say(line)
+            if failure is not None:
+                context.console.say(f"warning: no scores on the page: {failure}")
+
+
+def write_failure(context: RunContext, error: MpipgdError, ranks: int) -> None:
+    """Write summary and page of a run that an error ends, on rank 0."""
+    ends = {"ranks": ranks, "exit": error.code, "reason": str(error)}
+    if isinstance(error, DivergenceError):
+        ends["state"] = "diverged"
+    context.run_folder.json("summary.json", ends)
+    if context.run_folder.folder and context.options.picture:
+        run_page.write_run_page(context.run_folder.folder)
+
+
+def _final_model(
+    context: RunContext, summary: Mapping[str, Any]
+) -> tuple[inference.Model, str]:
+    """Return the model of a run, of a sweep the best, and its options; collective."""
+    options, objective = context.options, context.objective
+    consensus = context.components.store.consensus(summary["steps"])
+    weights, text = objective.raw_weights(consensus), context.config_text
+    if isinstance(objective, LinearSweep):
+        k = summary["best"]
+        _, weights = objective.extract(k, weights)
+        options = _config_of(options, objective.configs[k])
+        text = toml.to_text(options)
+    header = context.data.header
+    # that of raw targets, as the weights are
+    raw_objective = build_objective(options, header)
+    model = inference.Model(header, raw_objective, weights, context.data.scaling)
+    return model, text
 
 
 def _config_of(options: TrainConfig, setting: Mapping[str, float]) -> TrainConfig:

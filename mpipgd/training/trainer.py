@@ -112,7 +112,7 @@ class Trainer:
     ) -> None:
         self.data_signature = data_signature
         self.options, self.grid, self.watchdog = options, grid, watchdog
-        self.header = source.header
+        self.source, self.header = source, source.header
         trace = None
         if options.trace:
             with mpi.raise_collectively(grid.comm):
@@ -200,11 +200,8 @@ class Trainer:
                 context.run_folder.metric(context.record("start", 0))
             return self._train(context, resume, ranks)
         except MpipgdError as error:
-            ends = {"ranks": ranks, "exit": error.code, "reason": str(error)}
-            if isinstance(error, DivergenceError):
-                ends["state"] = "diverged"
             with contextlib.suppress(MpipgdError):  # a full disk must not hide `error`
-                context.run_folder.json("summary.json", ends)
+                summary.write_failure(context, error, ranks)
             raise
         finally:
             context.console.close()
@@ -237,6 +234,7 @@ class Trainer:
             grid=self.grid,
             plan=self.plan,
             objective=self.objective,
+            source=self.source,
             data=self.data,
             components=components,
             clock=self.clock,

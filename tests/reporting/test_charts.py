@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from mpipgd.reporting import html
-from mpipgd.reporting.charts import Axis, Series, bar_chart, line_chart
+from mpipgd.reporting.charts import SQUARE, WIDE, Axis, Series, bar_chart, line_chart
 
 STEPS = Axis("steps", low=0, high=10)
 
@@ -68,8 +68,12 @@ def test_what_cannot_be_drawn_is_a_gap(bad):
 def test_few_equal_and_extreme_values_are_drawn(values, log):
     series = [Series("a", range(len(values)), values)]
     tree, data = split(line_chart(series, Axis("x"), Axis("y", log=log), title=""))
-    low, high = data["y"]["range"]
-    assert low < high and all(map(math.isfinite, (low, high)))
+    points = [point for of_series in lines(tree).values() for point in of_series]
+    assert all(0 <= x <= WIDE.width and 0 <= y <= WIDE.height for x, y in points)
+    assert (data is None) == (1e300 in values)  # too large for the script
+    if data:
+        low, high = data["y"]["range"]
+        assert low < high and all(map(math.isfinite, (low, high)))
 
 
 def test_names_are_texts_and_leave_no_script():
@@ -86,6 +90,20 @@ def test_series_of_one_name_have_one_legend():
     tree, data = split(line_chart(series, STEPS, Axis("y"), title=""))
     assert [one["legend"] for one in data["series"]] == [False] * 3 + [True] * 2
     assert [text.text for text in tree.iter("text")].count("a") == 1
+
+
+def test_points_and_square_charts_are_drawn_in_full():
+    x = [k / 100 for k in range(100)]
+    chart = line_chart(
+        [Series("rows", x, x, 0, "points")],
+        Axis("a"), Axis("b"), title="t", shape=SQUARE,
+    )  # fmt: skip
+    assert chart.count("h0") == 100
+    width, height = SQUARE
+    assert f"--width:{width:.0f}" in chart
+    pairs = re.findall(r"M([\d.]+),([\d.]+)h0", chart)
+    assert len(pairs) == 100
+    assert all(float(a) <= width and float(b) <= height for a, b in pairs)
 
 
 def test_bars_are_as_long_as_their_numbers():

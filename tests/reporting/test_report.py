@@ -11,7 +11,7 @@ from mpipgd import cli, train
 from mpipgd.comm import mpi
 from mpipgd.data.create.make import make_bundled
 from mpipgd.errors import UsageError
-from mpipgd.reporting import report
+from mpipgd.reporting import plots, report, run_page
 from mpipgd.reporting.run_folder import read_epochs
 
 from ..support import options
@@ -92,6 +92,24 @@ def test_a_report_draws_runs_on_one_axis(tmp_path, wine):
         plot_options = {"against": against, "show": "loss"}
         report.report(both, tmp_path / f"{against}.png", plot_options)
         assert np.ptp(pixels(tmp_path / f"{against}.png")) > 0.5
+
+
+@pytest.mark.parametrize("validation", [None, 0.25])
+def test_validation_rows_have_a_curve_where_there_are_any(tmp_path, wine, validation):
+    records = scored(
+        wine, tmp_path / "run", mpi.comm_self(), strategy="gossip",
+        validation=validation,
+    )  # fmt: skip
+    held_out = {"validation"} if validation else set()
+    figure = plots.plot_loss(records, tmp_path / "loss.png")
+    left, right = (axes.get_legend_handles_labels()[1] for axes in figure.axes)
+    parts = {"training", "test"} | held_out
+    assert set(left) == {f"{part} objective" for part in parts}
+    assert set(right) == {f"{part} score" for part in {"test"} | held_out}
+    labels = plots.plot_runs({"a": records}).axes[0].get_legend_handles_labels()[1]
+    assert ("a: validation" in labels) == bool(validation)
+    chart = run_page.runs_chart({"a": records}, label="score")
+    assert ("a, validation" in chart) == bool(validation)
 
 
 def test_an_unfinished_run_is_drawn_as_far_as_it_is(tmp_path, wine):

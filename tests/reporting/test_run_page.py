@@ -1,10 +1,10 @@
 """report.html: from the files of a run folder alone, and true to them."""
 
 import json
-import re
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from functools import partial
 from html.parser import HTMLParser
 
@@ -14,11 +14,12 @@ import pytest
 
 from mpipgd import train
 from mpipgd.comm import mpi
-from mpipgd.errors import UsageError
+from mpipgd.data.hdf5.source import create
+from mpipgd.errors import DivergenceError, UsageError
 from mpipgd.reporting import report, run_page
 from mpipgd.training import inference
 
-from ..support import options
+from ..support import options, problem
 
 
 class Page(HTMLParser):
@@ -72,11 +73,15 @@ def test_the_page_says_what_ran(digits):
     assert "average: 2 workers on 1 rank" in text
     assert f"test accuracy is {summary['score']:.4f}" in text
     assert {"Losses", "Test accuracy", "Largest coefficients"} <= set(page.headings)
-    assert "training objective (loss + penalty)" in page.texts["text"]
+    assert "training objective" in page.texts["text"]
     charts = [json.loads(text) for text in page.texts["script"] if text[0] == "{"]
     names = [[series["name"] for series in chart["series"]] for chart in charts]
     assert names[1] == ["workers' own models"] * 2 + ["test accuracy"]
-    assert "Confusion matrix (test)" not in page.headings
+    assert {"Scores on the test rows", "ROC curves (test rows)"} <= set(page.headings)
+    matrix = np.array(
+        json.loads((digits / "evaluation.json").read_text())["test"]["confusion"]
+    )
+    assert np.trace(matrix) / matrix.sum() == pytest.approx(summary["score"])
 
 
 def test_coefficients_are_the_largest_of_the_model(digits):
@@ -90,26 +95,86 @@ def test_coefficients_are_the_largest_of_the_model(digits):
     assert names == [model.header.feature_names[k] for k in order]
 
 
-def test_evaluations_are_shown_where_they_are(digits, tmp_path):
-    written = {
-        "test": {
-            "confusion": [[5, 1], [2, 7]],
-            "classes": ["no", "yes"],
-            "roc": {"fpr": [0, 0.5, 1], "tpr": [0, 0.9, 1], "auc": 0.7},
-            "predicted_true": [[1.5, 1.0], [2.0, 2.5]],
-        }
-    }
-    (digits / "evaluation.json").write_text(json.dumps(written))
-    run_page.write_run_page(digits)
-    page = Page(digits / "report.html")
+@pytest.fixture
+def page_of(digits, tmp_path):
+    """Return a function: the page of a copy of the run with another evaluation."""
+
+    def make(**part):
+        run = tmp_path / "run"
+        shutil.copytree(digits, run, dirs_exist_ok=True)
+        (run / "evaluation.json").write_text(json.dumps({"test": part}))
+        return Page(run_page.write_run_page(run))
+
+    return make
+
+
+def test_evaluations_are_shown_where_they_are(page_of):
+    page = page_of(
+        rows=3000,
+        metrics={"accuracy": 0.8, "log_loss": None},
+        classes=["no", "yes"],
+        by_class=[{"label": "no", "rows": 6, "precision": None}],
+        confusion=[[5, 1.25], [2, 7]],
+        roc=[{"label": "yes", "fpr": [0, 0.5, 1], "tpr": [0, 0.9, 1], "auc": 0.7}],
+        predicted_true=[{"target": "price", "pairs": [[1.5, 1.0], [9.0, 2.5]]}],
+        notes=["one class has no rows"],
+    )
     assert {
-        "Confusion matrix (test)", "ROC curve (test)", "Predicted against true (test)",
+        "Confusion matrix (test rows)", "ROC curve (test rows)",
+        "Predicted against true price (test rows)", "Scores by class (test rows)",
     } <= set(page.headings)  # fmt: skip
-    assert "Area under the curve: 0.7000." in page.texts["figcaption"]
-    text = (digits / "report.html").read_text()
-    assert re.search(r'<th scope="row">yes</th><td[^>]*>2</td><td[^>]*>7</td>', text)
-    (digits / "evaluation.json").unlink()
-    run_page.write_run_page(digits)
+    assert {"accuracy", "0.8000", "–", "1.25"} <= set(page.texts["td"])
+    assert "log-loss" not in page.texts["td"]
+    assert "One class has no rows." in page.texts["p"]
+    text = " ".join(page.texts["figcaption"])
+    assert "Positive class: yes. Area under the curve: 0.7000." in text
+    assert "A random sample of 2 of the 3,000 test rows." in text
+    assert "1 prediction beyond the axis" in text
+    assert "yes" in page.texts["span"]
+
+
+def test_several_targets_have_scores_of_their_own(page_of):
+    targets = [{"target": "a", "r2": 0.5}, {"target": "b", "r2": None}]
+    page = page_of(rows=3, by_target=targets)
+    assert "Scores by target (test rows)" in page.headings
+    assert page.texts["td"][:4] == ["a", "0.5000", "b", "–"]
+
+
+def test_a_page_without_evaluation_says_so(digits, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(digits, run)
+    (run / "evaluation.json").unlink()
+    page = Page(run_page.write_run_page(run))
+    assert "not evaluated for this page" in " ".join(page.texts["p"])
+
+
+def test_many_classes_have_their_most_frequent_mistakes(page_of):
+    mistake = {"true": "b", "predicted": "d", "rows": 3.0}
+    page = page_of(rows=10, classes=list("abcd"), confused=[mistake])
+    assert "Most frequent mistakes (test rows)" in page.headings
+    assert page.texts["td"][:3] == ["b", "d", "3"]
+    assert not any("Confusion" in heading for heading in page.headings)
+
+
+def test_names_of_the_data_are_no_html(page_of):
+    evil = "<script>alert(1)</script>"
+    page = page_of(
+        metrics={"accuracy": 1.0},
+        classes=[evil, "b"],
+        confusion=[[1, 0], [0, 1]],
+        by_class=[{"label": evil, "rows": 1, "precision": 1.0}],
+        roc=[{"label": evil, "fpr": [0, 1], "tpr": [0, 1], "auc": 0.5}],
+        predicted_true=[{"target": evil, "pairs": [[1.0, 2.0]]}],
+        notes=[evil],
+    )
+    assert not any("alert" in text for text in page.texts["script"] if text[0] != "{")
+    assert evil in page.texts["td"] and evil in page.texts["span"]
+
+
+@pytest.mark.parametrize("part", [{"confusion": 3}, {"roc": [{}]}, {"metrics": [1]}])
+def test_a_damaged_evaluation_is_refused(page_of, part):
+    with pytest.raises(UsageError, match="run folder"):
+        page_of(**part)
 
 
 def test_validation_has_a_curve_of_its_own(digits, tmp_path):
@@ -122,28 +187,95 @@ def test_validation_has_a_curve_of_its_own(digits, tmp_path):
     ]
     path.write_text("\n".join(lines) + "\n")
     run_page.write_run_page(digits)
-    assert "validation loss" in Page(digits / "report.html").texts["text"]
+    assert "validation objective" in Page(digits / "report.html").texts["text"]
     path.write_text(before)
     run_page.write_run_page(digits)
 
 
 def test_its_commands_work_as_printed(digits, tmp_path, monkeypatch, mpipgd):
     monkeypatch.chdir(tmp_path)
-    (text,) = Page(digits / "report.html").texts["pre"]
-    words = [shlex.split(line) for line in text.splitlines()]
+    lines = Page(digits / "report.html").texts["code"]
+    words = [shlex.split(line) for line in lines]
     assert [w[w.index("mpipgd") + 1] for w in words] == [
-        "train", "evaluate", "predict", "report",
+        "train", "evaluate", "predict", "coef", "report",
     ]  # fmt: skip
     for command in words[1:]:
         code, _, err = mpipgd(*command[command.index("mpipgd") + 1 :])
         assert code == 0, err
-    assert (tmp_path / "predictions.h5").exists()
+    assert (tmp_path / "predictions.csv").exists()
 
 
 def test_without_a_picture_there_is_no_page(tmp_path):
     train(options("wine", tmp_path / "run", workers=1), comm=mpi.comm_self())
     assert not (tmp_path / "run/report.html").exists()
     assert not (tmp_path / "run/loss.png").exists()
+
+
+def test_a_sweep_has_a_table_of_its_settings(tmp_path):
+    run = tmp_path / "run"
+    more = {"many": "lr=1e6,0.1,0.01", "picture": True, "workers": 1}
+    train(options("breast_cancer", run, **more), comm=mpi.comm_self())
+    page = Page(run / "report.html")
+    assert "The 3 settings of --many" in page.headings
+    first = page.texts["td"].index("0.1")
+    assert page.texts["td"][first + 3] == "chosen"
+    assert "diverged" in page.texts["td"]
+
+
+def test_a_run_that_diverged_says_so(digits, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(digits, run)
+    summary = json.loads((run / "summary.json").read_text())
+    changes = {"climbed": True, "start_loss": 2.5}
+    (run / "summary.json").write_text(json.dumps(summary | changes))
+    text = " ".join(Page(run_page.write_run_page(run)).texts["p"])
+    assert "The run diverged: its training objective was 2.500" in text
+
+
+def test_a_run_that_an_error_ends_has_a_page(tmp_path):
+    run = tmp_path / "run"
+    more = {"picture": True, "workers": 1, "lr": 1e9, "epochs": 9}
+    with pytest.raises(DivergenceError):
+        train(options("diabetes", run, **more), comm=mpi.comm_self())
+    page = Page(run / "report.html")
+    text = " ".join(page.texts["p"])
+    assert "It ended by an error: the last evaluation was after epoch" in text
+    assert "Diverged: the " in text and "is not finite at epoch" in text
+    assert [line.split()[-1] for line in page.texts["code"]] == [str(run), "--html"]
+
+
+def test_rows_that_no_model_has_not_seen_are_said(tmp_path):
+    header, X, y = problem(60)
+    with create(tmp_path / "d.h5", header, rows={"train": 60, "test": 0}) as writer:
+        writer.write("train", 0, X, y)
+    run = tmp_path / "run"
+    more = {"picture": True, "workers": 1}
+    train(options(tmp_path / "d.h5", run, **more), comm=mpi.comm_self())
+    assert json.loads((run / "evaluation.json").read_text()) == {}
+    page = Page(run / "report.html")
+    assert "Training R²" in page.headings
+    assert "The data has no test rows" in " ".join(page.texts["p"])
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_names_of_columns_are_shown_as_they_are(tmp_path, wide):
+    names = ["größe 名前", "<script>alert(1)</script>", 'a & "b"']
+    if wide:  # names that do not fit into an attribute of HDF5
+        names += [f"a long name of a column, number {k}" for k in range(9997)]
+    header, X, y = problem(30, features=len(names))
+    header = replace(header, feature_names=tuple(names))
+    y = X[:, :3] @ [3.0, 2.0, 1.0]
+    with create(tmp_path / "d.h5", header, rows={"train": 20, "test": 10}) as writer:
+        writer.write("train", 0, X[:20], y[:20])
+        writer.write("test", 0, X[20:], y[20:])
+    run = tmp_path / "run"
+    more = {"picture": True, "workers": 1, "optimizer": "lbfgs", "epochs": 2}
+    train(options(tmp_path / "d.h5", run, **more), comm=mpi.comm_self())
+    page = Page(run / "report.html")
+    features = [text for text in page.texts["td"] if text in names]
+    assert features[:1] == names[:1] or wide
+    assert len(features) == min(len(names), run_page.LARGEST)
+    assert not any("alert" in text for text in page.texts["script"])
 
 
 def test_a_page_needs_no_matplotlib(digits, monkeypatch):
@@ -198,7 +330,8 @@ def test_many_ranks_and_outputs_fit_on_paper(digits, tmp_path):
     page = Page(run / "report.html")
     bars = [text for text in page.texts["text"] if text.startswith("rank ")]
     assert bars == [f"rank {k}" for k in range(152, 200)]
-    assert page.texts["td"][:3] == ["pixel_0_5", "output 7", "-3"]
+    first = page.texts["td"].index("pixel_0_5")
+    assert page.texts["td"][first : first + 3] == ["pixel_0_5", "output 7", "-3.000"]
 
 
 @pytest.mark.mpi
@@ -208,4 +341,4 @@ def test_rank_zero_writes_the_page(shared_tmp, agree):
     train_once()
     mpi.wait_asleep(world.Ibarrier())
     text = (run / "report.html").read_text()
-    agree(text.count("<svg") == 3 and f"rank {world.size - 1}" in text)
+    agree(text.count("<svg") == 4 and f"rank {world.size - 1}" in text)

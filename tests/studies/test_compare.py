@@ -314,3 +314,9 @@ def test_a_setting_that_climbs_has_diverged(tmp_path):
     assert [row["status"] for row in rows] == ["ok", "diverged"]
     records = (tmp_path / "out").glob("runs/*/metrics.jsonl")
     assert all("NaN" not in path.read_text() for path in records)
+
+
+def test_workers_are_scored_where_they_have_models():
+    chosen = settings.parse("sync,average,gossip", [], {"worker_scores": True})
+    scored = {label: setting.worker_scores for label, setting in chosen.items()}
+    assert scored == {"sync": False, "average": True, "gossip": True}

@@ -117,6 +117,14 @@ def test_regression_is_that_of_scikit_learn(comm, rng, agree, weighted, targets)
     agree(found == merged(mpi.comm_self(), sums_of, ROWS), comm)
     for name, value in expected.items():
         agree(np.isclose(found[name], value, rtol=1e-12), comm)
+    raw = {"sample_weight": w, "multioutput": "raw_values"}
+    agree(len(found.get("targets", [])) == (targets if targets > 1 else 0), comm)
+    if targets > 1:
+        r2 = [of_target["r2"] for of_target in found["targets"]]
+        rmse = [of_target["rmse"] for of_target in found["targets"]]
+        agree(np.allclose(r2, sk.r2_score(y, p, **raw), rtol=1e-12), comm)
+        expected_rmse = sk.root_mean_squared_error(y, p, **raw)
+        agree(np.allclose(rmse, expected_rmse, rtol=1e-12), comm)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...reporting.charts import Axis, Series, line_chart
-from ...reporting.plots import AXES
+from ...reporting.plots import axis_of
 from .ranking import Comparison
 
 
@@ -18,14 +18,15 @@ def gap_chart(comparison: Comparison, against: str) -> str:
     `against` is a key of AXES. Medians over the repeats are thick, the repeats thin.
     Bytes have a logarithmic axis, at whose left edge is what was sent without bytes.
     """
-    label, unit = AXES[against]
+    records = (record for run in comparison.runs for record in run["records"])
+    label, unit = axis_of(against, records)
     reference, best = comparison.reference, comparison.best
     floor = 1e-15 * max(abs(best.start), abs(reference), 1e-9)
     start = max(best.start - reference, floor)
     # if the reference is the best of the runs, that run has no gap to draw
     no_gap = floor if comparison.optimum_known else math.nan
     target = max(comparison.target - reference, floor)
-    lowest, least = target, _least(comparison, against) if against == "bytes" else 0.0
+    lowest, least = target, _least(comparison) / unit if against == "bytes" else 0.0
     series: list[Series] = []
     for number, row in enumerate(comparison.rows):
         lines = []
@@ -60,12 +61,12 @@ def _series(
     return Series(name, x, y, style, kind)
 
 
-def _least(comparison: Comparison, against: str) -> float:
-    """Return a tenth of the fewest that any run had at an evaluation, but none."""
+def _least(comparison: Comparison) -> float:
+    """Return a tenth of the fewest bytes that any run had sent, but none."""
     values = [
-        record[against]
+        record["bytes"]
         for run in comparison.runs
         for record in run["records"]
-        if record[against]
+        if record["bytes"]
     ]
-    return 0.1 * min(values, default=1.0) / AXES[against][1]
+    return 0.1 * min(values, default=1.0)

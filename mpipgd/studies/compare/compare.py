@@ -132,15 +132,19 @@ def _common(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _facts(options: TrainConfig, ranks: int) -> dict[str, Any]:
     """Return the facts of a setting that the page shows, except its strategy."""
-    loss = options.loss or "the task's loss"
-    penalty = f"{options.penalty} {','.join(map(str, options.alpha))}"
+    loss = f", {options.loss} loss" if options.loss else ""
+    penalty = "no penalty"
+    if options.penalty != "none":
+        alphas = ", ".join(f"{alpha:g}" for alpha in options.alpha)
+        penalty = f"{options.penalty} penalty {alphas}"
     return {
         "data": Path(options.data).name,
-        "model": f"{options.model}, {loss}, penalty {penalty}",
+        "model": f"{options.model}{loss}, {penalty}",
         "ranks": ranks,
         "workers": options.workers or ranks,
         "batch": f"{options.batch_size} rows a worker",
-        "steps": f"{options.optimizer}, lr {options.lr} {options.schedule}",
+        "optimizer": f"{options.optimizer}, learning rate {options.lr:g} "
+        f"({options.schedule})",
         "epochs": options.epochs,
     }
 

@@ -51,8 +51,9 @@ def write(folder: Path, comparison: ranking.Comparison) -> None:
         *_tables(comparison),
         heading("What a step is"),
         paragraph(
-            "Strategies differ in what becomes of the workers' gradients. Compare "
-            "them at the learning rate that suits each: give a --grid."
+            "With W workers. Strategies differ in what becomes of the workers' "
+            f"gradients, and are to be compared at the learning rate that suits each: "
+            f"{_tuning(comparison)}."
         ),
         _steps(comparison),
         *_figures(comparison),
@@ -103,17 +104,38 @@ def _tables(comparison: ranking.Comparison) -> Iterator[str]:
     if comparison.grid_axes:
         yield heading(f"Best of the grid for each strategy, {ranked}")
         yield from notes
-        yield _table(comparison.tuned_rows)
+        yield _table(comparison, comparison.tuned_rows)
     yield heading(f"All settings, {ranked}")
     if not comparison.grid_axes:
         yield from notes
-    yield _table(comparison.rows)
+    yield _table(comparison, comparison.rows)
 
 
-def _table(rows: Sequence[ranking.Row]) -> str:
+def _tuning(comparison: ranking.Comparison) -> str:
+    """Return where settings are compared at equal tuning, or how to do so."""
+    if comparison.grid_axes:
+        return "see the best of the grid above"
+    return "--grid lr=0.01,0.1,1 tries several"
+
+
+def _table(comparison: ranking.Comparison, rows: Sequence[ranking.Row]) -> str:
+    """Return the table of some rows; without the last column if all ended well."""
     headings, *cells = ranking.cells(rows)
-    headings = [HEADINGS.get(text, text) for text in headings]
-    return table(headings, cells, [row["status"] != "ok" for row in rows])
+    names = HEADINGS | {"score": _score_name(comparison)}
+    headings = [names.get(text, text) for text in headings]
+    bad = [row["status"] != "ok" for row in rows]
+    if not any(bad):
+        headings, cells = headings[:-1], [row[:-1] for row in cells]
+    return table(headings, cells, bad)
+
+
+def _score_name(comparison: ranking.Comparison) -> str:
+    """Return what the score is, as "test accuracy"."""
+    records = [record for run in comparison.runs for record in run["records"]]
+    tested = all(record["test_loss"] is not None for record in records)
+    names = {run["score_name"] for run in comparison.runs if "score_name" in run}
+    score = names.pop() if len(names) == 1 else "score"
+    return f"{'test' if tested else 'training'} {score}"
 
 
 def _steps(comparison: ranking.Comparison) -> str:
@@ -132,19 +154,19 @@ def _figures(comparison: ranking.Comparison) -> Iterator[str]:
     if not any(run["bytes"] for run in comparison.runs):
         del captions["bytes"]
         yield paragraph("On one rank nothing is sent: there is no chart by bytes.")
+    beyond = ""
+    if any(run["status"] != "ok" for run in comparison.runs):
+        beyond = " A curve that reaches the upper edge is beyond it from there on."
     for against, caption in captions.items():
-        chart = gap_chart(comparison, against)
+        chart, caption = gap_chart(comparison, against), caption + beyond
         yield figure(chart, f"Gap of the objective by {AXES[against][0]}", caption)
     rows = [row for row in comparison.rows if row["status"] == "ok"]
     records = {
         row["label"]: comparison.runs_of(row["label"])[0]["records"] for row in rows
     }
-    tested = all(r["test_loss"] is not None for run in records.values() for r in run)
-    names = {run["score_name"] for run in comparison.runs if "score_name" in run}
-    score = names.pop() if len(names) == 1 else "score"
-    name = f"{'test' if tested else 'training'} {score}"
+    name = _score_name(comparison)
     chart = runs_chart(records, label=name)
-    caption = (
-        "Of the first repeat; thin lines are the workers' own models, if recorded."
-    )
+    caption = "Of the first repeat. " if comparison.repeat > 1 else ""
+    if any(r.get("worker_scores") for run in records.values() for r in run):
+        caption += "Thin lines are the workers' own models."
     yield figure(chart, f"{name[0].upper()}{name[1:]} by epochs", caption)

@@ -19,7 +19,12 @@ from ...errors import CheckpointError
 from ...reporting.base import Record
 from ...reporting.run_folder import read_epochs
 from ...reporting.run_page import RunFiles
-from ...reporting.tables import format_bytes, format_number, format_table
+from ...reporting.tables import (
+    format_bytes,
+    format_number,
+    format_score,
+    format_table,
+)
 from .optimum import Reference
 
 Run: TypeAlias = dict[str, Any]  # a run's values by CSV column, and its `records`
@@ -246,16 +251,15 @@ class Comparison:
         return row
 
 
-def _format_score(score: float | None) -> str:
-    """Return a score with four decimals; a large one, of a bad model, in short."""
-    large = score is not None and abs(score) > 1e3
-    return format_number(score, ".3g" if large else ".4f")
+def _format_gap(gap: float | None) -> str:
+    """Return a gap with two significant digits."""
+    return "–" if gap is None else f"{float(f'{gap:.2g}'):g}"
 
 
 COLUMNS: dict[str, Callable[[Row], str]] = {  # heading -> text of a row
     "setting": lambda row: row["label"],
-    "gap": lambda row: format_number(row["gap"], ".2g"),
-    "score": lambda row: _format_score(row["score"]),
+    "gap": lambda row: _format_gap(row["gap"]),
+    "score": lambda row: format_score(row["score"]),
     "seconds": lambda row: format_number(row["seconds"], ".3g"),
     "rows/s": lambda row: format_number(row["rows_per_second"], ",.0f"),
     "sent": lambda row: format_bytes(row["bytes"]),
@@ -305,7 +309,7 @@ def line(run: Run) -> str:
     """Return a finished run in a line."""
     if run["status"] != "ok":
         return f"{run['label']}: {run['status']}"
-    loss, score = format_number(run["loss"], ".6g"), _format_score(run["score"])
+    loss, score = format_number(run["loss"], ".6g"), format_score(run["score"])
     return f"{run['label']}: objective {loss}, score {score}, {run['seconds']:.2f} s"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
-from ...config.option import expect_used, flag, option_type, parse_flag
+from ...config.option import expect_used, flag, is_used, option_type, parse_flag
 from ...config.options import TrainConfig
 from ...errors import UsageError, expect, nearest
 
@@ -49,13 +49,23 @@ def parse(
         if label in settings:
             raise UsageError(f"--strategies: {label} is there twice")
         options = {change.name: change.value for change in changes}
-        settings[label] = TrainConfig(**base | options | {"strategy": strategy})
+        settings[label] = _without_worker_scores(
+            TrainConfig(**base | options | {"strategy": strategy})
+        )
         for word in words:  # what the setting alone changes
             name = _parse_change(word, "--strategies").name
             expect_used(name, [settings[label]], f"--strategies {text}: ")
     for axis in axes:
         expect_used(axis[0].name, settings.values(), "--grid: ")
     return settings
+
+
+def _without_worker_scores(options: TrainConfig) -> TrainConfig:
+    """Return the options with --worker-scores only where workers have models."""
+    option = next(field for field in fields(options) if field.name == "worker_scores")
+    if is_used(option, options):
+        return options
+    return replace(options, worker_scores=False)
 
 
 def _axis(text: str) -> list[Change]:

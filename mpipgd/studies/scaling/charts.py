@@ -89,7 +89,10 @@ def _hollow(series: Series) -> Series:
 
 def share_chart(results: Sequence[ScalingResult]) -> str:
     """Return the shares of compute, exchange, wait and read as bars, as HTML."""
-    labels = [f"{result.label}, {result.ranks}" for result in results]
+    labels = [
+        f"{result.label}, {result.ranks} rank{'s' if result.ranks > 1 else ''}"
+        for result in results
+    ]
     parts = {
         kind: [100 * result.shares[kind] for result in results] for kind in TIME_KINDS
     }

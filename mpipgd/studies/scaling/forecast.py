@@ -8,14 +8,18 @@ from dataclasses import replace
 
 from ...reporting import tables
 from ...reporting.html import heading, paragraph, table
-from .cost_model import MODELLED, CostModel, EpochCost
+from .cost_model import MAX_EXCHANGE_SHARE, MODELLED, CostModel, EpochCost
 from .statistics import LEAST_EPOCH_SECONDS, ScalingResult, too_small
 from .study import Study
 
 HEADINGS = (
     "setting", "ranks", "seconds an epoch", "efficiency", "in exchanges",
-    "batch for a tenth", "steps between averages for a tenth",
+    "global batch", "steps between averages",
 )  # fmt: skip
+ADVICE = (
+    "Global batch and steps between averages: the least with which exchanges take no "
+    f"more than {MAX_EXCHANGE_SHARE:.0%} of the time."
+)
 TOO_SMALL = "too small"  # in place of the seconds: work that cannot be predicted
 
 
@@ -62,9 +66,9 @@ def _cells(
         options = dataclasses.replace(options, batch_size=batch_size)
     cost = model.epoch(label, options, ranks)
     if cost is None or serial is None:
-        return "unknown", "", "", "", ""
+        return ("unknown", *4 * ("–",))
     if serial.seconds < LEAST_EPOCH_SECONDS:
-        return TOO_SMALL, "", "", "", ""
+        return (TOO_SMALL, *4 * ("–",))
     batch, period = model.advice(label, options, ranks)
     return (
         f"{cost.seconds:.4g}",
@@ -89,8 +93,9 @@ def remarks(
     ]
     if errors:
         yield (
-            f"Against {len(errors)} measured points on several ranks the model is off "
-            f"by {max(errors):.0%} at most, {sum(errors) / len(errors):.0%} on average."
+            f"Against {_count(len(errors), 'measured point')} on several ranks the "
+            f"model is off by {max(errors):.0%} at most, "
+            f"{sum(errors) / len(errors):.0%} on average."
         )
     elif too_small(results):
         yield (
@@ -108,6 +113,10 @@ def remarks(
     ]
     if others:
         yield f"Not modelled: {', '.join(others)}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _network_remark(model: CostModel) -> str:
@@ -143,6 +152,7 @@ def html_section(
     for sentence in (*measurements, *remarks(study, model, results, ranks)):
         yield paragraph(sentence)
     if ranks:
+        yield paragraph(ADVICE)
         yield table(HEADINGS, forecast(study, model, ranks))
 
 
@@ -155,4 +165,5 @@ def lines(
     """Return the forecast for a terminal."""
     rows = [HEADINGS, *forecast(study, model, ranks)] if ranks else []
     text = tables.format_table(rows) if rows else []
-    return [*text, *remarks(study, model, results, ranks)]
+    advice = [ADVICE] if ranks else []
+    return [*text, *advice, *remarks(study, model, results, ranks)]

@@ -29,6 +29,12 @@ CROWDED = (
     "Hollow markers are runs with more ranks than cores: they say nothing about "
     "scaling, and have no efficiency."
 )
+HEADINGS = {  # in the terminal's table -> on the page
+    "s an epoch": "seconds an epoch",
+    "95 %": "95 % interval",
+    "epochs": "epochs to target",
+    "s to target": "seconds to target",
+}
 TEXTS = {
     "strong": "The same rows, shared by more ranks.",
     "weak": "Rows in proportion to the ranks.",
@@ -49,11 +55,12 @@ def write(
     title = f"Scaling on {study.name}"
     bad = [result.crowded for result in results]
     headings, *rows = export.cells(results)
+    headings = [HEADINGS.get(text, text) for text in headings]
     sections = [
         paragraph(READING + CROWDED * any(bad)),
         definition_list(_facts(study, runs)),
         *_incomplete(study, runs),
-        *(paragraph(line, notice=True) for line in statistics.too_small_lines(results)),
+        *_too_small(results),
         *(
             paragraph(f"{line}.")
             for line in statistics.weight_equality_lines(results, runs)
@@ -94,6 +101,23 @@ def _incomplete(study: Study, runs: Sequence[Run]) -> Iterator[str]:
         if run["status"] != "ok":
             name = f"{run['mode']} {run['label']}, {run['ranks']} ranks"
             yield paragraph(f"{name}: {run['status']}", notice=True)
+
+
+def _too_small(results: Sequence[ScalingResult]) -> Iterator[str]:
+    """Yield a paragraph on the settings that are too little work to scale."""
+    small = statistics.too_small(results)
+    if small:
+        least = 1e3 * statistics.LEAST_EPOCH_SECONDS
+        epochs = (
+            f"{label} ({mode}) {1e3 * seconds:.3g} ms"
+            for (mode, label), seconds in small.items()
+        )
+        yield paragraph(
+            "Too little work to say how it scales, or to predict it. An epoch takes "
+            f"{', '.join(epochs)}; below {least:g} ms fixed costs count. Take more "
+            "rows or a larger model.",
+            notice=True,
+        )
 
 
 def _figures(results: Sequence[ScalingResult]) -> Iterator[str]:
@@ -138,7 +162,7 @@ def _figures_of_mode(mode: str, results: Sequence[ScalingResult]) -> Iterator[st
             results, lambda r: r.epochs, lambda r: None, label="epochs to the target"
         )
         text = "The target is the worst of the runs' last losses: all reach it."
-        yield figure(chart, "Epochs to the target", text)
+        yield figure(chart, f"Epochs to the target ({mode})", text)
 
 
 def _ideal(ranks: int, base: ScalingResult) -> float:

@@ -47,7 +47,8 @@ class RegressionSums:
     def metrics(self) -> dict[str, Any]:
         """Return rmse, mae and r2, as scikit-learn's, means over the targets.
 
-        r2 is None where a target does not vary, as in a single row.
+        r2 is None where a target does not vary, as in a single row. Of several targets,
+        `targets` has the same of each.
         """
         result: dict[str, Any] = {"rmse": None, "mae": None, "r2": None, "notes": []}
         if not self.weight:
@@ -62,7 +63,22 @@ class RegressionSums:
         if not finite:
             result |= dict.fromkeys(("rmse", "mae", "r2"))
             result["notes"].append("a prediction is not finite, or too large to square")
+        if len(self.mean) > 1:
+            result["targets"] = [self._of_target(k) for k in range(len(self.mean))]
         return result
+
+    def _of_target(self, k: int) -> dict[str, float | None]:
+        """Return the metrics of a target; None for one that is not finite."""
+        squared, variation = float(self.squared[k]), float(self.variation[k])
+        values = {
+            "rmse": math.sqrt(squared / self.weight),
+            "mae": float(self.absolute[k] / self.weight),
+            "r2": 1 - squared / variation if variation else math.nan,
+        }
+        return {
+            key: value if math.isfinite(value) else None
+            for key, value in values.items()
+        }
 
 
 def regression_sums(
