@@ -108,7 +108,8 @@ class RankProcess:
     handler would die of it. Of SIGINT `interrupt` is made, at once; a second SIGINT
     becomes SIGTERM.
 
-    stopped: whether a signal was forwarded; interrupted: whether SIGINT came.
+    stopped: whether a signal was forwarded; interrupted: whether SIGINT came; ended:
+    whether SIGINT or SIGTERM came, which end a program for good.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class RankProcess:
         stdout: int | IO[bytes] | None = None,
         stderr: int | IO[bytes] | None = None,
     ) -> None:
-        self.stopped = self.interrupted = False
+        self.stopped = self.interrupted = self.ended = False
         self._interrupt = interrupt
         self._ready = ready
         # with the signals that came before this process was started
@@ -142,6 +143,7 @@ class RankProcess:
         )
 
     def _queue_signal(self, number: int, frame: FrameType | None) -> None:
+        self.ended = self.ended or number in (signal.SIGINT, signal.SIGTERM)
         if number == signal.SIGINT:  # at which srun only prints the state of its tasks
             number = signal.SIGTERM if self.interrupted else self._interrupt
             self.interrupted = True

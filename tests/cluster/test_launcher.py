@@ -129,6 +129,32 @@ def test_the_metrics_of_a_start_without_a_checkpoint_are_deleted(tmp_path, monke
     assert "still at step 0" in requeue.requeue(tmp_path, 20)
 
 
+@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", ""])
+def test_only_a_job_that_runs_is_requeued(tmp_path, monkeypatch, state):
+    """By stand-ins for SLURM's commands; `test_slurm` does it with SLURM."""
+    programs, requeued = tmp_path / "bin", tmp_path / "requeued"
+    programs.mkdir()
+    for name, line in {
+        "squeue": f'test "$2" = --job=6_3 && echo {state}',
+        "scontrol": f'echo "$@" >{requeued}',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "6")  # a task of an array
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    requeue.record_start(tmp_path / "run", 20)
+    write_checkpoint(tmp_path / "run", 5)
+    message = requeue.requeue(tmp_path / "run", 20)
+    if state == "RUNNING":
+        assert message == "requeued after step 5"
+        assert requeued.read_text() == "requeue 6_3\n"
+    else:
+        assert message == f"not requeued: the job is {state or 'unknown to SLURM'}"
+        assert not requeued.exists()
+
+
 def test_submit_and_the_script_have_the_same_options():
     text = (Path(__file__).parents[2] / "slurm" / "train.sbatch").read_text()
     directives = [line for line in text.splitlines() if line.startswith("#SBATCH")]

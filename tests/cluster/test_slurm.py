@@ -142,12 +142,20 @@ def test_stopped_jobs_resume_to_the_same_weights(site, data):
 
 
 def test_the_run_of_a_cancelled_job_can_be_resumed(site, data):
-    job, run = submit(site, data, "run", "--epochs", 100)
+    job, run = submit(site, data, "run", "--epochs", 500)
     wait_until(lambda: last_step(run) > 5000, 60, "at work")
     run_command("scancel", job)
-    assert wait_for_end(job)[0] == "CANCELLED"
-    mpipgd(site, "launch", "-n", 2, "--", "--resume", run)
-    assert read_summary(run)["weights_sha256"] == uninterrupted_hash(site, data, 100)
+    # SIGTERM makes a checkpoint, which must not bring the job back into the queue
+    assert wait_for_end(job) == ("CANCELLED", 0)
+    assert "nothing left" not in mpipgd(site, "launch", "-n", 2, "--", "--resume", run)
+    assert read_summary(run)["weights_sha256"] == uninterrupted_hash(site, data, 500)
+
+
+def test_a_job_that_is_told_to_end_is_not_requeued(site, data):
+    job, run = submit(site, data, "run", "--epochs", 5000)
+    wait_until(lambda: last_step(run) > 5000, 60, "at work")
+    run_command("scancel", "--batch", "--signal=TERM", job)
+    assert wait_for_end(job) == ("FAILED", 0)
 
 
 def test_a_job_that_does_not_advance_is_given_up(site, data):
