@@ -94,6 +94,8 @@ def _run_parallel(command: ParallelCommand, is_first: bool) -> int:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
+        if environment.interrupted():  # made another exception by what it came upon
+            raise KeyboardInterrupt from error
         mpi.crash(comm, error)
     return mpi.broadcast_exit_code(comm, code)
 

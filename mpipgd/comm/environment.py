@@ -9,10 +9,15 @@ import ctypes
 import os
 import re
 import signal
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 _RANK = ("PMIX_RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 _SIZE = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
@@ -40,6 +45,7 @@ stop_signals: list[int] = []
 # SIGTERM wait for it.
 _checked_between_steps = False
 
+_INTERRUPT_AGAIN_SECONDS = 0.01
 INTERRUPTED = 130  # exit code after SIGINT, as in a shell
 
 
@@ -72,6 +78,42 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         os._exit(INTERRUPTED)
     stop_signals.append(number)
     if not _checked_between_steps:
+        raise KeyboardInterrupt
+
+
+def interrupted() -> bool:
+    """Return whether KeyboardInterrupt was raised, which nothing may have swallowed."""
+    return not _checked_between_steps and bool(
+        {signal.SIGINT, signal.SIGTERM} & set(stop_signals)
+    )
+
+
+def _keep_ignored_interrupts() -> None:
+    """Raise KeyboardInterrupt again where Python has to ignore it, in a destructor.
+
+    Python prints an exception that a `__del__` or a callback of C code raises, and
+    goes on; such an interrupt is silent here, and comes again a little later.
+    """
+    if not isinstance(sys.unraisablehook, _UnraisableHook):
+        sys.unraisablehook = _UnraisableHook(sys.unraisablehook)
+
+
+class _UnraisableHook:
+    """The hook of `_keep_ignored_interrupts`; passes on what is no interrupt."""
+
+    def __init__(self, previous: "Callable[[UnraisableHookArgs], object]") -> None:
+        self._previous = previous
+
+    def __call__(self, unraisable: "UnraisableHookArgs") -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            signal.signal(signal.SIGALRM, _raise_again)
+            signal.setitimer(signal.ITIMER_REAL, _INTERRUPT_AGAIN_SECONDS)
+        else:
+            self._previous(unraisable)
+
+
+def _raise_again(number: int, frame: FrameType | None) -> None:
+    if interrupted():  # otherwise training has begun, and ends after a step
         raise KeyboardInterrupt
 
 
@@ -130,6 +172,7 @@ def configure_environment() -> None:
     signal.signal(signal.SIGUSR1, _record_stop)
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+    _keep_ignored_interrupts()
 
 
 def _set_timer_slack() -> None:
