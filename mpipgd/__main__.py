@@ -17,6 +17,8 @@ from .cli.base import Command, ParallelCommand, Printer, StandaloneCommand
 from .comm import environment
 from .errors import MpipgdError, UsageError, printable
 
+INTERRUPT_SECONDS = 0.5
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code, the same on all ranks."""
@@ -29,10 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _end_interrupted(is_first)
 
 
-def _end_interrupted(prints: bool) -> NoReturn:
+def _end_interrupted(is_first: bool) -> NoReturn:
     """End this process, and leave the other ranks to the launcher."""
-    if prints:
+    if is_first:
         print("mpipgd: interrupted", file=sys.stderr, flush=True)
+    else:
+        time.sleep(INTERRUPT_SECONDS)  # the first rank removes what it has begun
     os._exit(environment.INTERRUPTED)  # MPI's own end would wait for the others
 
 

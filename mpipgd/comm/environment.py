@@ -81,6 +81,26 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the process at once, in a block that calls C code.
+
+    Handlers in Python would wait for it: for ever, where another rank has ended.
+    """
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if _handles(n)]
+    for number in numbers:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, _interrupt)
+
+
+def _handles(number: int) -> bool:
+    return signal.getsignal(number) is _interrupt
+
+
 def interrupted() -> bool:
     """Return whether KeyboardInterrupt was raised, which nothing may have swallowed."""
     return not _checked_between_steps and bool(

@@ -55,15 +55,12 @@ def train(
     create = partial(
         run_folder.create_run_folder, options.run, options.data, options.strategy
     )
-    creation = mpi.on_root(
-        comm,
-        partial(
-            run_folder.record_creation, create, given=options.run, inside="checkpoints"
-        ),
+    new_folder = run_folder.NewFolder(
+        create, given=options.run, inside="checkpoints", begun="metrics.jsonl"
     )
-    on_root = mpi.root_else(comm, creation, None)
-    with run_folder.removed_if_refused(on_root, begun="metrics.jsonl"):
-        options = dataclasses.replace(options, run=str(creation.folder))
+    with new_folder:
+        folder = mpi.on_root(comm, new_folder.create)
+        options = dataclasses.replace(options, run=str(folder))
         return _run(options, comm, None, say)
 
 

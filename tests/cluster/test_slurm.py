@@ -123,7 +123,7 @@ def uninterrupted_hash(site, data, epochs):
 
 
 def test_stopped_jobs_resume_to_the_same_weights(site, data):
-    epochs, stops = 150, random.Random(time.time_ns()).sample(range(1, 3000), 2)
+    epochs, stops = 1500, random.Random(time.time_ns()).sample(range(1, 3000), 2)
     job, run = submit(site, data, "run", "--epochs", epochs)
     for count, steps in enumerate(stops, 1):
         request_stop(job, run, steps)
@@ -170,7 +170,7 @@ def test_a_job_that_does_not_advance_is_given_up(site, data):
 
 
 def test_a_job_that_stops_before_its_first_step_is_not_requeued(site, data):
-    flags = "--epochs", 2, "--model", "mlp", "--hidden", "3000,3000"
+    flags = "--epochs", 2, "--model", "mlp", "--hidden", "1500,1500"
     job, run = submit(site, data, "run", *flags, "--batch-size", 16_000)
     wait_until((run / "starts.jsonl").exists, 60, "running")
     run_command("scancel", "--batch", "--signal=USR1", job)

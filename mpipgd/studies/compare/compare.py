@@ -13,11 +13,9 @@ from ...comm import mpi
 from ...config.options import TrainConfig
 from ...errors import DivergenceError, MpipgdError, UsageError
 from ...reporting.run_folder import (
-    Creation,
+    NewFolder,
     create_folder,
     file_name,
-    record_creation,
-    removed_if_refused,
 )
 from ...training import run
 from ...training.training_data import with_data_file
@@ -47,10 +45,15 @@ def compare(
     ranked rows. A setting that diverges is a row that says so.
     """
     first = next(iter(settings.values()))
-    creation = mpi.on_root(comm, _new_folder, out, first.data)
-    folder = creation.folder
-    on_root = mpi.root_else(comm, creation, None)
-    with removed_if_refused(on_root, begun="runs/*"):
+    given = Path(out).absolute() if out else None
+    new_folder = NewFolder(
+        partial(_create_folder, given, first.data),
+        given=given,
+        inside="runs",
+        begun="runs/*",
+    )
+    with new_folder:
+        folder = mpi.on_root(comm, new_folder.create)
         opened = {
             label: with_data_file(options, comm, folder, say)
             for label, options in settings.items()
@@ -111,13 +114,10 @@ def _train_one(options: TrainConfig, comm: Comm) -> str:
     return comm.bcast(status)
 
 
-def _new_folder(out: str | None, data: str) -> Creation:
-    if out and Path(out, "runs").exists():
-        raise UsageError(f"--out {out} holds a comparison: name another folder")
-    create = partial(create_folder, out, data, "compare", inside="runs")
-    return record_creation(
-        lambda: create().absolute(), given=out and Path(out).absolute(), inside="runs"
-    )
+def _create_folder(given: Path | None, data: str) -> Path:
+    if given and (given / "runs").exists():
+        raise UsageError(f"--out {given} holds a comparison: name another folder")
+    return create_folder(given, data, "compare", inside="runs").absolute()
 
 
 def _common(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
