@@ -7,6 +7,7 @@ if __name__ == "__main__":  # until `configure_environment`, end without a trace
 
 import argparse
 import os
+import select
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from .comm import environment
 from .errors import MpipgdError, UsageError, printable
 
 INTERRUPT_SECONDS = 0.5
+OUTPUT_CLOSED = 128 + signal.SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +31,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(argv, is_first)
     except KeyboardInterrupt:
         _end_interrupted(is_first)
+    except BrokenPipeError:
+        if not _output_is_closed():
+            raise
+        os._exit(OUTPUT_CLOSED)  # as programs do whose output goes into `head`
+
+
+def _output_is_closed() -> bool:
+    """Return whether nobody reads what this process prints."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _end_interrupted(is_first: bool) -> NoReturn:
@@ -98,6 +111,8 @@ def _run_parallel(command: ParallelCommand, is_first: bool) -> int:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
+            raise
         if environment.interrupted():  # made another exception by what it came upon
             raise KeyboardInterrupt from error
         mpi.crash(comm, error)

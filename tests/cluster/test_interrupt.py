@@ -112,3 +112,18 @@ def test_a_killed_run_is_called_stopped_at_once(tmp_path, mpipgd):
     assert code == -signal.SIGKILL
     line = mpipgd("status", tmp_path / "run")[1].splitlines()[-1]
     assert "stopped" in line and "running" not in line
+
+
+@pytest.mark.programs
+def test_a_reader_that_leaves_ends_the_run_without_a_traceback(tmp_path):
+    words = [sys.executable, "-m", "mpipgd", *ENDLESS, "--run", tmp_path / "run"]
+    process = subprocess.Popen(
+        list(map(str, words)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 141
