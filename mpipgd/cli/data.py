@@ -298,22 +298,25 @@ def _info(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
 
 def _check(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
     from ..comm import mpi
+    from ..data.create.bundled import bundled_path
     from ..data.hdf5.describe import audit
     from ..data.hdf5.source import resolve, scan
     from ..errors import DataError
 
     bad_files = []
     for data in args.files:
-        files = mpi.on_root(comm, resolve, data)
-        for file in files:
-            try:
-                audit(comm, file, x=args.x, y=args.y)
-                say(f"{file}  ok")
-            except DataError as error:
-                say(str(error))
-                bad_files.append(str(file))
-        if len(files) > 1 and not bad_files:
-            mpi.on_root(comm, partial(scan, data, x=args.x, y=args.y))
+        with bundled_path(comm, data) as path:
+            files = mpi.on_root(comm, resolve, path)
+            for file in files:
+                name = str(file).replace(path, data)
+                try:
+                    audit(comm, file, x=args.x, y=args.y)
+                    say(f"{name}  ok")
+                except DataError as error:
+                    say(str(error))
+                    bad_files.append(name)
+            if len(files) > 1 and not bad_files:
+                mpi.on_root(comm, partial(scan, path, x=args.x, y=args.y))
     if bad_files:
         raise DataError(
             f"{len(bad_files)} unfit file(s): {', '.join(bad_files)}", agreed=True

@@ -139,6 +139,9 @@ def test_bundled_names_are_data_everywhere(diabetes, tmp_path, mpipgd, monkeypat
     assert by_name == mpipgd("evaluate", diabetes, diabetes / "data.h5")
     code, out, _ = mpipgd("data", "info", "iris")
     assert code == 0 and "120 train and 30 test rows" in out
+    assert mpipgd("data", "check", "iris", "wine")[:2] == (0, "iris  ok\nwine  ok\n")
+    code, _, err = mpipgd("evaluate", diabetes, "iris")
+    assert code == 3 and err.startswith("mpipgd: iris has no feature")
     assert not list(tmp_path.iterdir())
     out = tmp_path / "out.h5"
     assert mpipgd("predict", diabetes, "diabetes", "-o", out)[0] == 0
