@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import cli
+from . import cli, interrupts
 from .cli.base import Command, ParallelCommand, Printer, StandaloneCommand
 from .comm import environment
 from .errors import MpipgdError, UsageError, printable
@@ -50,7 +50,7 @@ def _end_interrupted(is_first: bool) -> NoReturn:
         print("mpipgd: interrupted", file=sys.stderr, flush=True)
     else:
         time.sleep(INTERRUPT_SECONDS)  # the first rank removes what it has begun
-    os._exit(environment.INTERRUPTED)  # MPI's own end would wait for the others
+    os._exit(interrupts.INTERRUPTED)  # MPI's own end would wait for the others
 
 
 def _run(argv: Sequence[str] | None, is_first: bool) -> int:
@@ -113,7 +113,7 @@ def _run_parallel(command: ParallelCommand, is_first: bool) -> int:
     except BaseException as error:
         if isinstance(error, BrokenPipeError) and _output_is_closed():
             raise
-        if environment.interrupted():  # made another exception by what it came upon
+        if interrupts.interrupted():  # made another exception by what it came upon
             raise KeyboardInterrupt from error
         mpi.crash(comm, error)
     return mpi.broadcast_exit_code(comm, code)

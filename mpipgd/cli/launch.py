@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..comm import environment
+from .. import interrupts
 from ..errors import StopRequested, UsageError
 from .base import Printer, StandaloneCommand, parse_integer
 from .train import TrainCommand
@@ -97,7 +97,7 @@ def _exit_code(process: "RankProcess") -> int:
     """Wait for ranks; return their exit code, 130 where Ctrl-C left no checkpoint."""
     code = process.wait()
     if process.interrupted and code not in (0, StopRequested.code):
-        return environment.INTERRUPTED
+        return interrupts.INTERRUPTED
     return code
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from .. import interrupts
 from ..comm import environment
 from ..errors import UsageError
 
@@ -127,7 +128,7 @@ class RankProcess:
         self._interrupt = interrupt
         self._ready = ready
         # with the signals that came before this process was started
-        self._pending_signals = list(environment.stop_signals)
+        self._pending_signals = list(interrupts.stop_signals)
         self._previous_handlers = {
             number: signal.signal(number, self._queue_signal)
             for number in FORWARDED_SIGNALS

@@ -11,11 +11,11 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .. import interrupts
 from ..array_types import Array
 from ..errors import MpipgdError
-from . import environment
 
-with environment.ended_by_signals():  # it starts MPI, and waits for all ranks
+with interrupts.ended_by_signals():  # it starts MPI, and waits for all ranks
     from mpi4py import MPI
 
 Comm = MPI.Intracomm

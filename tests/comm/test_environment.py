@@ -1,8 +1,5 @@
 """What launchers say in the environment."""
 
-import subprocess
-import sys
-
 import pytest
 
 from mpipgd.comm import environment
@@ -19,33 +16,3 @@ def test_programs_that_do_not_see_each_other_are_refused(monkeypatch, size):
         environment.check_world_size(1)
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")  # mpirun -n 1 in an allocation
     environment.check_world_size(1)
-
-
-@pytest.mark.programs
-def test_an_interrupt_in_a_destructor_is_silent_and_not_lost():
-    code = """
-import os, signal, time
-from mpipgd.comm import environment
-
-environment.configure_environment()
-
-class Resource:
-    def __del__(self):
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.01)
-
-class Faulty:
-    def __del__(self):
-        raise ValueError("is shown")
-
-Faulty()
-try:
-    Resource()
-    time.sleep(20)
-except KeyboardInterrupt:
-    print("interrupted")
-"""
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert result.stdout == "interrupted\n"
-    assert "is shown" in result.stderr and "Interrupt" not in result.stderr
