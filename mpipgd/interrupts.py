@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
 INTERRUPTED = 130  # exit code after SIGINT, as in a shell
-_AGAIN_SECONDS = 0.01
+SOON, LATER = 0.01, 3.0  # seconds until an interrupt is raised again
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -35,7 +35,8 @@ def install_handlers() -> None:
     """Install the handlers of SIGUSR1, SIGINT and SIGTERM.
 
     Python prints an exception that a `__del__` or a callback of C code raises, and goes
-    on; an interrupt that meets with that is silent, and comes again a little later.
+    on; an interrupt that meets with that is silent, and comes again a little later. So
+    does one that has not ended the program.
     """
     signal.signal(signal.SIGUSR1, _record_stop)
     signal.signal(signal.SIGINT, _interrupt)
@@ -117,14 +118,15 @@ def _raise_interrupt(number: int, frame: FrameType | None) -> None:
         return
     while frame is not None:
         if frame.f_code in _uninterruptible:
-            return _interrupt_later()
+            return _interrupt_in(SOON)
         frame = frame.f_back
+    _interrupt_in(LATER)  # some C code clears errors, as Arrow's when it imports pandas
     raise KeyboardInterrupt
 
 
-def _interrupt_later() -> None:
+def _interrupt_in(seconds: float) -> None:
     signal.signal(signal.SIGALRM, _raise_interrupt)
-    signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 class _UnraisableHook:
@@ -135,6 +137,6 @@ class _UnraisableHook:
 
     def __call__(self, unraisable: "UnraisableHookArgs") -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            _interrupt_later()
+            _interrupt_in(SOON)
         else:
             self._previous(unraisable)

@@ -52,6 +52,20 @@ def meet_it():
 
 
 @pytest.mark.programs
+def test_an_interrupt_that_is_swallowed_comes_again():
+    code = """
+interrupts.LATER = 0.3
+
+def meet_it():
+    try:
+        interrupt()
+    except KeyboardInterrupt:
+        pass
+"""
+    assert output_and_errors(code) == (["interrupted"], "")
+
+
+@pytest.mark.programs
 def test_a_callback_is_completed_before_the_interrupt():
     code = """
 @interrupts.uninterruptible
