@@ -21,11 +21,11 @@ from ..reporting import run_folder
 from ..reporting.command_line import command_line
 from . import checkpoint
 from .trainer import Resume, Trainer
-from .training_data import open_source, with_data_file
+from .training_data import expect_used_by_source, open_source, with_data_file
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from ..comm.mpi import Comm
 
@@ -44,11 +44,13 @@ def train(
     *,
     comm: Comm,
     say: Callable[..., None] = lambda *text: None,
+    flags: Collection[str] = (),
 ) -> dict[str, Any] | None:
     """Train as `options` say; return the summary, or None on ranks without a worker.
 
-    `say` is told how a table was imported. Collective over `comm`. Raises an
-    MpipgdError on all ranks for foreseeable errors.
+    `say` is told how a table was imported. `flags` are names of options that are
+    refused where the data is of another kind than they are for. Collective over
+    `comm`. Raises an MpipgdError on all ranks for foreseeable errors.
     """
     options = dataclasses.replace(options, workers=options.workers or comm.size)
     if options.many and not options.validation:
@@ -63,7 +65,7 @@ def train(
     with new_folder:
         folder = mpi.on_root(comm, new_folder.create)
         options = dataclasses.replace(options, run=str(folder))
-        return _run(options, comm, None, say)
+        return _run(options, comm, None, say, flags=flags)
 
 
 def _expect_new_trace(path: str | None) -> None:
@@ -170,6 +172,8 @@ def _run(
     comm: Comm,
     resume: Resume | None,
     say: Callable[..., None],
+    *,
+    flags: Collection[str] = (),
 ) -> dict[str, Any] | None:
     assert options.workers is not None
     with Watchdog(comm, options.hang_after) as watchdog:
@@ -177,6 +181,7 @@ def _run(
         quietly = (lambda *text: None) if options.quiet else say
         folder = pathlib.Path(options.run)
         source = open_source(with_data_file(options, comm, folder, quietly), comm)
+        expect_used_by_source(flags, options, source)
         data_signature = signature(comm, source)
         if resume and not options.allow_changed_data:
             _expect_same_data(resume, data_signature, source)

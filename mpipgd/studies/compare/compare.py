@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from ...reporting.run_folder import (
     file_name,
 )
 from ...training import run
-from ...training.training_data import with_data_file
+from ...training.training_data import expect_used_by_source, open_source, with_data_file
 from . import page, ranking
 from .optimum import solve_reference
 
@@ -36,13 +37,15 @@ def compare(
     comm: Comm,
     say: Callable[..., None],
     command: str = "",
+    flags: Collection[str] = (),
 ) -> list[ranking.Row]:
     """Train with each of the settings (label -> options); write tables and a page.
 
     Repeats take the seeds seed, seed+1, …, and are the outer loop, so that what
     disturbs the machine disturbs all settings. `gap` is the share of the way from the
     first weights to the optimum that may be left at the target. Collective; returns the
-    ranked rows. A setting that diverges is a row that says so.
+    ranked rows. A setting that diverges is a row that says so. `flags` as `run.train`
+    takes them.
     """
     first = next(iter(settings.values()))
     given = Path(out).absolute() if out else None
@@ -58,7 +61,10 @@ def compare(
             label: with_data_file(options, comm, folder, say)
             for label, options in settings.items()
         }
-        best = solve_reference(next(iter(opened.values())), comm=comm)
+        some = next(iter(opened.values()))
+        with contextlib.closing(open_source(some, comm)) as source:
+            expect_used_by_source(flags, some, source)
+        best = solve_reference(some, comm=comm)
     if best.objective is not None:
         say(
             f"optimum {best.objective:.6g} by L-BFGS in {best.iterations} iterations "
