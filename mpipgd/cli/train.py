@@ -13,9 +13,9 @@ from ..config.option import (
     option_type,
     parse_flag,
 )
-from ..config.options import TrainConfig
+from ..config.options import BUNDLED, TrainConfig
 from ..errors import UsageError
-from .base import ParallelCommand, Printer, check_data_name
+from .base import ParallelCommand, Printer, check_data_name, complete_with
 
 if TYPE_CHECKING:
     from ..comm.mpi import Comm
@@ -145,12 +145,13 @@ def given_flags(args: argparse.Namespace) -> set[str]:
 
 
 def _add_data_and_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    data = parser.add_argument(
         POSITIONAL.upper(),
         nargs="?",
         default=argparse.SUPPRESS,
         help=_help_text(OPTIONS[POSITIONAL]),
     )
+    complete_with(data, BUNDLED)
     parser.add_argument(
         "--config", metavar="FILE", help="read options from a TOML file"
     )

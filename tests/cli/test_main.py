@@ -202,6 +202,11 @@ def parsed(*words):
         ("mpipgd train --strate", {"--strategy"}),
         ("mpipgd train --strategy e", {"elastic"}),
         ("mpipgd compare --gri", {"--grid"}),
+        ("mpipgd digits --strat", {"--strategy", "--stratify"}),
+        ("mpipgd --n-sy", {"--n-sync"}),
+        ("mpipgd launch -n 2 -- train --n-sy", {"--n-sync"}),
+        ("mpipgd compare dig", {"digits"}),
+        ("mpipgd data make blo", {"blobs"}),
     ],
 )
 def test_a_shell_completes_words(line, expected, tmp_path):
@@ -212,6 +217,29 @@ def test_a_shell_completes_words(line, expected, tmp_path):
     command = [sys.executable, "-m", "mpipgd"]
     subprocess.run(command, env=os.environ | asks, timeout=60, check=True)
     assert set(words.read_text().split()) == expected
+
+
+BASH = """
+eval "$(register-python-argcomplete mpipgd)"
+COMP_WORDS=(mpipgd digits --strategy ho) COMP_CWORD=3 COMP_TYPE=9
+COMP_LINE="${COMP_WORDS[*]}" COMP_POINT=${#COMP_LINE}
+_python_argcomplete mpipgd ho --strategy
+echo "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.programs
+def test_bash_completes_words_after_the_line_in_the_readme():
+    pytest.importorskip("argcomplete")
+    path = f"{support.BIN}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "--norc", "-c", BASH],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout.strip(), done.stderr) == ("hogwild", "")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from mpipgd.config import toml
 from mpipgd.config.options import TrainConfig
 from mpipgd.data.create.make import make, make_bundled
 from mpipgd.data.hdf5.source import scan
-from mpipgd.errors import UsageError
+from mpipgd.errors import DataError
 
 from ..support import options
 
@@ -133,9 +133,7 @@ def test_a_model_refuses_data_of_another_shape(comm, folder):
     digits, wine = made(comm, folder), made(comm, folder, "wine")
     train(options(digits, folder / "run", workers=1, epochs=1), comm=comm)
     comm.Barrier()
-    with pytest.raises(
-        UsageError, match="13 features, the model .* takes 64"
-    ) as caught:
+    with pytest.raises(DataError, match="has no feature .* takes .64 such") as caught:
         evaluate(folder / "run", wine, comm=comm)
     assert caught.value.agreed
 
