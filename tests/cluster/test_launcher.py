@@ -198,10 +198,17 @@ def test_status_tells_of_runs_in_all_states(tmp_path, mpipgd):
 def test_status_gives_every_folder_a_row(tmp_path, mpipgd):
     words = "iris", "--epochs", 1, "--run", tmp_path / "done"
     assert mpipgd("train", *words)[0] == 0
-    for name in ("comparison/runs", "failed/checkpoints", "foreign", "scaling"):
+    for name in (
+        "comparison/runs",
+        "failed/checkpoints",
+        "foreign",
+        "scaling",
+        "cache",
+    ):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "scaling" / "study.json").write_text("{}")
     (tmp_path / "file.h5").touch()
+    (tmp_path / "cache" / "table.h5").touch()
     for name in ("config.toml", "env.json", "summary.json", "metrics.jsonl"):
         shutil.copytree(tmp_path / "done", tmp_path / f"bad-{name}")
         (tmp_path / f"bad-{name}" / name).write_text("\x00 no text\n")
@@ -211,7 +218,7 @@ def test_status_gives_every_folder_a_row(tmp_path, mpipgd):
     expected = {
         "done": "done", "comparison": "comparison", "failed": "failed to start",
         "foreign": "no run folder", "scaling": "scaling study", "file.h5": "a file",
-        "absent": "does not exist",
+        "absent": "does not exist", "cache": "data files",
     }  # fmt: skip
     for name in ("config.toml", "env.json", "summary.json", "metrics.jsonl"):
         expected[f"bad-{name}"] = f"damaged: {name}"
