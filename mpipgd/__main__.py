@@ -7,15 +7,19 @@ if __name__ == "__main__":  # until `configure_environment`, end without a trace
 
 import argparse
 import os
+import select
 import sys
 import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import cli
+from . import cli, interrupts
 from .cli.base import Command, ParallelCommand, Printer, StandaloneCommand
 from .comm import environment
 from .errors import MpipgdError, UsageError, printable
+
+INTERRUPT_SECONDS = 0.5
+OUTPUT_CLOSED = 128 + signal.SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,13 +31,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(argv, is_first)
     except KeyboardInterrupt:
         _end_interrupted(is_first)
+    except BrokenPipeError:
+        if not _output_is_closed():
+            raise
+        os._exit(OUTPUT_CLOSED)  # as programs do whose output goes into `head`
 
 
-def _end_interrupted(prints: bool) -> NoReturn:
+def _output_is_closed() -> bool:
+    """Return whether nobody reads what this process prints."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _end_interrupted(is_first: bool) -> NoReturn:
     """End this process, and leave the other ranks to the launcher."""
-    if prints:
+    if is_first:
         print("mpipgd: interrupted", file=sys.stderr, flush=True)
-    os._exit(environment.INTERRUPTED)  # MPI's own end would wait for the others
+    else:
+        time.sleep(INTERRUPT_SECONDS)  # the first rank removes what it has begun
+    os._exit(interrupts.INTERRUPTED)  # MPI's own end would wait for the others
 
 
 def _run(argv: Sequence[str] | None, is_first: bool) -> int:
@@ -94,6 +111,10 @@ def _run_parallel(command: ParallelCommand, is_first: bool) -> int:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
+            raise
+        if interrupts.interrupted():  # made another exception by what it came upon
+            raise KeyboardInterrupt from error
         mpi.crash(comm, error)
     return mpi.broadcast_exit_code(comm, code)
 

@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 
 from .errors import MpipgdError, UsageError
+from .interrupts import uninterruptible
 
 LIBVER = ("v110", "v110")  # the first whose chunk index, too, has checksums
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -113,6 +114,7 @@ class DeferredErrorFile(io.FileIO):
         super().__init__(path, "w+")
         self.failure: OSError | None = None
 
+    @uninterruptible
     def write(self, data: Any) -> int:
         """Write all of `data`, or store the error."""
         data = memoryview(data).cast("B")
@@ -124,6 +126,7 @@ class DeferredErrorFile(io.FileIO):
             self.failure = error
         return len(data)
 
+    @uninterruptible
     def truncate(self, size: int | None = None) -> int:
         """Set the size of the file, or store the error."""
         try:

@@ -77,6 +77,18 @@ def parse_integer(flag: str, text: str, minimum: int = 0) -> int:
     return int(text)
 
 
+def complete_with(action: argparse.Action, names: Iterable[str]) -> None:
+    """Let a shell complete an argument by names, besides the files that there are."""
+
+    def complete(prefix: str, **context: object) -> list[str]:
+        from argcomplete.completers import FilesCompleter
+
+        files = list(FilesCompleter()(prefix))
+        return [name for name in names if name.startswith(prefix)] + files
+
+    setattr(action, "completer", complete)  # noqa: B010 argcomplete's way to attach it
+
+
 def check_data_name(data: str, commands: Iterable[str] = ()) -> None:
     """Raise UsageError for a single word that names no data that there is.
 

@@ -10,6 +10,7 @@ from .train import (
     GridAction,
     add_study_flags,
     check_flags_are_used,
+    given_flags,
     given_options,
 )
 
@@ -65,6 +66,7 @@ class CompareCommand(ParallelCommand):
             args.gap, float, "--gap", "a number above 0"
         )
         self.grid_axes = len(args.grid)
+        self.flags = given_flags(args)
         self.out: str | None = args.out
 
     def run(self, comm: "Comm", say: Printer) -> int:
@@ -79,6 +81,7 @@ class CompareCommand(ParallelCommand):
             grid_axes=self.grid_axes,
             comm=comm,
             say=say,
+            flags=self.flags,
             command=" ".join(
                 ["mpirun -n", str(comm.size), "python -m mpipgd", *sys.argv[1:]]
             ),

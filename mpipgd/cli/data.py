@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .base import ParallelCommand, Printer
+from ..config.options import BUNDLED
+from .base import ParallelCommand, Printer, complete_with
 
 if TYPE_CHECKING:
     from ..comm.mpi import Comm
 
+SYNTHETIC = ("regression", "classification", "blobs")
 SYNTHETIC_OPTIONS = (
     "rows",
     "features",
@@ -84,7 +86,8 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_make_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("name", metavar="NAME", help="which set")
+    name = add("name", metavar="NAME", help="which set")
+    complete_with(name, (*BUNDLED, *SYNTHETIC))
     add("out", metavar="OUT", help="a file, or a folder for shards")
     add("--rows", type=int, help="rows, train and test (10000)")
     add("--features", type=int, help="features (100)")
@@ -207,12 +210,13 @@ def _add_info_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add(
+    files = add(
         "files",
         metavar="DATA",
         nargs="+",
         help="a file, a glob, a folder, a bundled set",
     )
+    complete_with(files, BUNDLED)
     add("--x", metavar="PATH", help="dataset of features in other HDF5 files")
     add("--y", metavar="PATH", help="dataset of targets in other HDF5 files")
 
@@ -298,22 +302,25 @@ def _info(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
 
 def _check(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
     from ..comm import mpi
+    from ..data.create.bundled import bundled_path
     from ..data.hdf5.describe import audit
     from ..data.hdf5.source import resolve, scan
     from ..errors import DataError
 
     bad_files = []
     for data in args.files:
-        files = mpi.on_root(comm, resolve, data)
-        for file in files:
-            try:
-                audit(comm, file, x=args.x, y=args.y)
-                say(f"{file}  ok")
-            except DataError as error:
-                say(str(error))
-                bad_files.append(str(file))
-        if len(files) > 1 and not bad_files:
-            mpi.on_root(comm, partial(scan, data, x=args.x, y=args.y))
+        with bundled_path(comm, data) as path:
+            files = mpi.on_root(comm, resolve, path)
+            for file in files:
+                name = str(file).replace(path, data)
+                try:
+                    audit(comm, file, x=args.x, y=args.y)
+                    say(f"{name}  ok")
+                except DataError as error:
+                    say(str(error))
+                    bad_files.append(name)
+            if len(files) > 1 and not bad_files:
+                mpi.on_root(comm, partial(scan, path, x=args.x, y=args.y))
     if bad_files:
         raise DataError(
             f"{len(bad_files)} unfit file(s): {', '.join(bad_files)}", agreed=True

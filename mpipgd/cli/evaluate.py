@@ -5,8 +5,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..config.options import BUNDLED
 from ..errors import UsageError
-from .base import ParallelCommand, Printer
+from .base import ParallelCommand, Printer, complete_with
 from .data import CSV_OPTIONS, add_csv_arguments
 
 if TYPE_CHECKING:
@@ -38,11 +39,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of commands that apply a run's model to data."""
     parser.add_argument("RUN", help="a run folder")
     add = parser.add_argument
-    add(
+    data = add(
         "DATA",
         help="a table as CSV or Parquet, a data file, a glob, a folder, or a bundled "
         "set",
     )
+    complete_with(data, BUNDLED)
     add("--x", metavar="PATH", help="path of the features in an HDF5 file")
     add("--y", metavar="PATH", help="path of the targets in an HDF5 file")
     add(

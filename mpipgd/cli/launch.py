@@ -4,11 +4,15 @@ import argparse
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..comm import environment
+from .. import interrupts
 from ..errors import StopRequested, UsageError
 from .base import Printer, StandaloneCommand, parse_integer
 from .train import TrainCommand
+
+if TYPE_CHECKING:
+    from ..cluster.launcher import RankProcess
 
 
 class LaunchCommand(StandaloneCommand):
@@ -56,40 +60,45 @@ class LaunchCommand(StandaloneCommand):
         from ..cluster import launcher
 
         if not (self.max_requeues and self.run_folder and launcher.in_slurm_job()):
-            return self._run_ranks(self.words)
+            return _exit_code(self._start_ranks(self.words))
         from ..cluster import requeue
 
         words = self.words
         if requeue.record_start(self.run_folder, self.max_requeues):
             words = ["train", "--resume", self.run_folder]
         launcher.skip_used_step_ids(requeue.restart_count())
-        code = self._run_ranks(words)
+        process = self._start_ranks(words)
+        code = _exit_code(process)
         if code == StopRequested.code:
-            message = requeue.requeue(self.run_folder, self.max_requeues)
+            if process.ended:
+                message = "not requeued: cancelled or terminated"
+            else:
+                message = requeue.requeue(self.run_folder, self.max_requeues)
             say(f"mpipgd launch: {message}")
         return code
 
-    def _run_ranks(self, words: Sequence[str]) -> int:
+    def _start_ranks(self, words: Sequence[str]) -> "RankProcess":
         from ..cluster import launcher
 
         command = launcher.launch_command(self.ranks)
         command += launcher.mpipgd_command(*words)
         env = launcher.launch_environment(self.ranks)
         if not self.trains:
-            process = launcher.RankProcess(command, env=env)
-        else:
-            # a training makes a checkpoint at SIGUSR1
-            ready = lambda: True  # noqa: E731
-            if self.run_folder:
-                # written once the ranks have installed their handlers of signals
-                ready = _watch_for_change(Path(self.run_folder, "env.json"))
-            process = launcher.RankProcess(
-                command, ready, env=env, interrupt=signal.SIGUSR1
-            )
-        code = process.wait()
-        if process.interrupted and code not in (0, StopRequested.code):
-            return environment.INTERRUPTED
-        return code
+            return launcher.RankProcess(command, env=env)
+        # a training makes a checkpoint at SIGUSR1
+        ready = lambda: True  # noqa: E731
+        if self.run_folder:
+            # written once the ranks have installed their handlers of signals
+            ready = _watch_for_change(Path(self.run_folder, "env.json"))
+        return launcher.RankProcess(command, ready, env=env, interrupt=signal.SIGUSR1)
+
+
+def _exit_code(process: "RankProcess") -> int:
+    """Wait for ranks; return their exit code, 130 where Ctrl-C left no checkpoint."""
+    code = process.wait()
+    if process.interrupted and code not in (0, StopRequested.code):
+        return interrupts.INTERRUPTED
+    return code
 
 
 def _watch_for_change(path: Path) -> Callable[[], bool]:

@@ -91,7 +91,26 @@ def complete() -> None:
     if "_ARGCOMPLETE" in os.environ:
         import argcomplete
 
+        position = int(os.environ["COMP_POINT"])
+        line = _with_command(os.environ["COMP_LINE"][:position])
+        os.environ |= {"COMP_LINE": line, "COMP_POINT": str(len(line))}
         argcomplete.autocomplete(_build_parser())
+
+
+def _with_command(line: str) -> str:
+    """Return a command line with the command that its last word belongs to.
+
+    That is train where none is named, and the one behind "--" of those that take one.
+    """
+    program, _, rest = line.partition(" ")
+    words = rest.split(" ")
+    command = COMMANDS.get(words[0])
+    if command and command.takes_inner_command and "--" in words[:-1]:
+        inner = rest.partition(" -- ")[2]
+        return _with_command(f"{program} {inner}")
+    if command is None and (len(words) > 1 or rest.startswith("-")):
+        return f"{program} {DEFAULT} {rest}"
+    return line
 
 
 def _build_parser() -> Parser:

@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from ..errors import UsageError
 from .base import ParallelCommand, Printer
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class ReportCommand(ParallelCommand):
             help="the picture or page (default: report.png or, with --html, "
             "report.html, in the folder of a single RUN)",
         )
+        add("--overwrite", action="store_true", help="replace an OUT that exists")
         add(
             "--html",
             action="store_true",
@@ -54,15 +56,21 @@ class ReportCommand(ParallelCommand):
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        if args.overwrite and not args.output:
+            raise UsageError("--overwrite takes --output OUT, which is not there")
 
     def run(self, comm: "Comm", say: Printer) -> int:
         """Print a line for each run, and draw."""
         from functools import partial
 
+        from ..atomic_file import verify_output
         from ..comm import mpi
         from ..reporting import report
 
         args = self.args
+        if args.output:
+            verify = partial(verify_output, overwrite=args.overwrite)
+            mpi.on_root(comm, verify, args.output, [])
         axes = {"against": AGAINST[args.against], "show": args.show}
         draw = partial(report.report, html=args.html)
         for line in mpi.on_root(comm, draw, args.RUN, args.output, axes):

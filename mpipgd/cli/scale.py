@@ -134,13 +134,13 @@ class ScaleCommand(StandaloneCommand):
         check_flags_are_used(self.args, new_study.settings.values())
         if data not in BUNDLED and not glob.glob(data):
             raise DataError(f"{data}: there is no such file or folder")
-        creation = run_folder.record_creation(
+        with run_folder.NewFolder(
             partial(_create_folder, out, data),
             given=out and Path(out).absolute(),
             inside="runs",
-        )
-        folder = creation.folder
-        with run_folder.removed_if_refused(creation, begun="study.json"):
+            begun="study.json",
+        ) as new_folder:
+            folder = new_folder.create()
             configs = {
                 label: runner.with_data_file(config, folder, min(self.ranks))
                 for label, config in new_study.settings.items()

@@ -13,8 +13,9 @@ from ..config.option import (
     option_type,
     parse_flag,
 )
-from ..config.options import TrainConfig
-from .base import ParallelCommand, Printer, check_data_name
+from ..config.options import BUNDLED, TrainConfig
+from ..errors import UsageError
+from .base import ParallelCommand, Printer, check_data_name, complete_with
 
 if TYPE_CHECKING:
     from ..comm.mpi import Comm
@@ -69,8 +70,13 @@ class TrainCommand(ParallelCommand):
         self.options = given_options(args)
         self.config = TrainConfig(**self.options)
         self.resume: str | None = args.resume
+        self.flags = given_flags(args)
         if not self.resume:
             check_flags_are_used(args, [self.config])
+            if "allow_changed_data" in self.flags:
+                raise UsageError(
+                    "--allow-changed-data has no effect here: it needs --resume"
+                )
         self.print_config: bool = args.print_config
 
     @property
@@ -89,14 +95,14 @@ class TrainCommand(ParallelCommand):
         if self.resume:
             run.resume(self.resume, self.options, comm=comm, say=say)
         else:
-            run.train(self.config, comm=comm, say=say)
+            run.train(self.config, comm=comm, say=say, flags=self.flags)
         return 0
 
 
 def add_study_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the options of a run that are common to the many runs of a study."""
     _add_data_and_config(parser)
-    varied = ("strategy", "run", "picture", "quiet")
+    varied = ("strategy", "run", "picture", "quiet", "allow_changed_data")
     common = [option for name, option in OPTIONS.items() if name not in varied]
     _add_flags(parser, common)
 
@@ -129,18 +135,23 @@ def check_flags_are_used(
 
     What --config holds is not checked: it may be stored from any run.
     """
-    for name in OPTIONS.keys() & vars(args).keys():
-        if name != POSITIONAL:
-            expect_used(name, configs)
+    for name in given_flags(args):
+        expect_used(name, configs)
+
+
+def given_flags(args: argparse.Namespace) -> set[str]:
+    """Return the names of the options whose flags are on the command line."""
+    return (OPTIONS.keys() & vars(args).keys()) - {POSITIONAL}
 
 
 def _add_data_and_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    data = parser.add_argument(
         POSITIONAL.upper(),
         nargs="?",
         default=argparse.SUPPRESS,
         help=_help_text(OPTIONS[POSITIONAL]),
     )
+    complete_with(data, BUNDLED)
     parser.add_argument(
         "--config", metavar="FILE", help="read options from a TOML file"
     )

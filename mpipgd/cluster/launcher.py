@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from .. import interrupts
 from ..comm import environment
 from ..errors import UsageError
 
@@ -108,7 +109,8 @@ class RankProcess:
     handler would die of it. Of SIGINT `interrupt` is made, at once; a second SIGINT
     becomes SIGTERM.
 
-    stopped: whether a signal was forwarded; interrupted: whether SIGINT came.
+    stopped: whether a signal was forwarded; interrupted: whether SIGINT came; ended:
+    whether SIGINT or SIGTERM came, which end a program for good.
     """
 
     def __init__(
@@ -122,11 +124,11 @@ class RankProcess:
         stdout: int | IO[bytes] | None = None,
         stderr: int | IO[bytes] | None = None,
     ) -> None:
-        self.stopped = self.interrupted = False
+        self.stopped = self.interrupted = self.ended = False
         self._interrupt = interrupt
         self._ready = ready
         # with the signals that came before this process was started
-        self._pending_signals = list(environment.stop_signals)
+        self._pending_signals = list(interrupts.stop_signals)
         self._previous_handlers = {
             number: signal.signal(number, self._queue_signal)
             for number in FORWARDED_SIGNALS
@@ -142,6 +144,7 @@ class RankProcess:
         )
 
     def _queue_signal(self, number: int, frame: FrameType | None) -> None:
+        self.ended = self.ended or number in (signal.SIGINT, signal.SIGTERM)
         if number == signal.SIGINT:  # at which srun only prints the state of its tasks
             number = signal.SIGTERM if self.interrupted else self._interrupt
             self.interrupted = True

@@ -58,18 +58,42 @@ def record_start(run: StrPath, max_requeues: int) -> bool:
 
 
 def requeue(run: StrPath, max_requeues: int) -> str:
-    """Requeue this job if its training advanced; return a message about it."""
+    """Requeue this job if its training advanced; return a message about it.
+
+    A job that ends already, cancelled or out of time, is left alone: `scontrol requeue`
+    would bring it back.
+    """
     step, first_step = newest_step(run), read_starts(run)[-1]["step"]
     if step <= first_step:
         return f"not requeued: still at step {first_step:,}"
     if restart_count() >= max_requeues:
         return f"not requeued: that was restart {max_requeues} of {max_requeues}"
-    job = os.environ["SLURM_JOB_ID"]
+    job = _job_number()
+    state = _job_state(job)
+    if state != "RUNNING":
+        return f"not requeued: the job is {state or 'unknown to SLURM'}"
     command = ["scontrol", "requeue", job]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         return f"not requeued: {result.stderr.strip()}"
     return f"requeued after step {step:,}"
+
+
+def _job_number() -> str:
+    """Return the number by which commands of SLURM take this job.
+
+    A task of an array is ARRAY_TASK: the bare number of one of them is the array's.
+    """
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        task = os.environ["SLURM_ARRAY_TASK_ID"]
+        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{task}"
+    return os.environ["SLURM_JOB_ID"]
+
+
+def _job_state(job: str) -> str:
+    """Return SLURM's name for the state of a job, as RUNNING; "" if it tells none."""
+    command = ["squeue", "--noheader", f"--job={job}", "--format=%T"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def restart_count() -> int:

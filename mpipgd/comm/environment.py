@@ -1,4 +1,4 @@
-"""The process before MPI and numpy are loaded: its rank, threads, polling and signals.
+"""The process before MPI and numpy are loaded: its rank, threads and polling.
 
 Launchers describe the ranks in environment variables, which is all that is known before
 MPI starts.
@@ -8,10 +8,9 @@ import contextlib
 import ctypes
 import os
 import re
-import signal
-from collections.abc import Iterable, Iterator
-from types import FrameType
+from collections.abc import Iterable
 
+from .. import interrupts
 from ..errors import UsageError
 
 _RANK = ("PMIX_RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
@@ -29,50 +28,6 @@ _YIELD = {
 }
 _PR_SET_TIMERSLACK = 29  # of prctl(2)
 _TIMER_SLACK = 1000  # nanoseconds
-
-# Signals that asked this process to stop, oldest first. A signal handler has nothing
-# but global state to write to: `configure_environment` installs the one that appends
-# here, and nothing else changes the list.
-stop_signals: list[int] = []
-
-
-# Whether training looks at `stop_signals` after its steps: only then do SIGINT and
-# SIGTERM wait for it.
-_checked_between_steps = False
-
-INTERRUPTED = 130  # exit code after SIGINT, as in a shell
-
-
-@contextlib.contextmanager
-def stops_between_steps() -> Iterator[None]:
-    """Let SIGINT and SIGTERM, too, be requests to stop after a step, in a block."""
-    global _checked_between_steps
-    _checked_between_steps = True
-    try:
-        yield
-    finally:
-        _checked_between_steps = False
-
-
-def stop_requested() -> bool:
-    """Return whether a signal has asked this process to stop."""
-    return bool(stop_signals)
-
-
-def _record_stop(number: int, frame: FrameType | None) -> None:
-    stop_signals.append(number)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Record a request to stop, or interrupt what does not look at it.
-
-    The second signal ends the process at once.
-    """
-    if number in stop_signals:
-        os._exit(INTERRUPTED)
-    stop_signals.append(number)
-    if not _checked_between_steps:
-        raise KeyboardInterrupt
 
 
 def _first_number(names: Iterable[str], default: int) -> int:
@@ -115,9 +70,8 @@ def configure_environment() -> None:
     """Set what only counts before the first import of numpy and MPI.
 
     One BLAS thread a rank, unless the user chose another number; where ranks outnumber
-    cores, an MPI that yields the core while it waits instead of spinning on it; and
-    handlers of SIGUSR1, SIGINT and SIGTERM that record the request to stop. The latter
-    two raise KeyboardInterrupt where no training would look at it.
+    cores, an MPI that yields the core while it waits instead of spinning on it; and the
+    handlers of `interrupts`.
     """
     for name in _THREADS:
         os.environ.setdefault(name, "1")
@@ -127,9 +81,7 @@ def configure_environment() -> None:
         for name, value in _YIELD.items():
             os.environ.setdefault(name, value)
         _set_timer_slack()
-    signal.signal(signal.SIGUSR1, _record_stop)
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupts.install_handlers()
 
 
 def _set_timer_slack() -> None:

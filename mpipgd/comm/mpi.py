@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
-from mpi4py import MPI
 from numpy.typing import DTypeLike
 
+from .. import interrupts
 from ..array_types import Array
 from ..errors import MpipgdError
+
+with interrupts.ended_by_signals():  # it starts MPI, and waits for all ranks
+    from mpi4py import MPI
 
 Comm = MPI.Intracomm
 Request = MPI.Request

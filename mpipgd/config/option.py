@@ -1,9 +1,11 @@
 """One option of a run: a dataclass field with help, known values and bounds."""
 
+import itertools
 import math
+import re
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -22,9 +24,16 @@ class AnyBut:
     value: Any
 
 
+@dataclass(frozen=True)
+class Lacks:
+    """What an option applies to: a list KEY=V1,V2 … of another one without this key."""
+
+    value: str
+
+
 # What an option applies to: the other options that must all have one of these values,
 # or a value that is not this one. AnyBut(None) stands for an option that was given.
-Applies = Mapping[str, tuple[Any, ...] | AnyBut]
+Applies = Mapping[str, tuple[Any, ...] | AnyBut | Lacks]
 
 
 def option(
@@ -35,11 +44,13 @@ def option(
     choices: Iterable[str] | None = None,
     low: float | None = None,
     high: float | None = None,
-    applies: Applies | None = None,
+    applies: Applies | Sequence[Applies] = (),
+    data: str | None = None,
 ) -> Any:
     """Return a dataclass field whose metadata holds help, known values and bounds.
 
-    applies: where the option is used, if not in every run.
+    applies: where the option is used, if not in every run; of several, one suffices.
+    data: the kind of data that it is for, one of `data_kinds`, if not for all.
     """
     metadata = {
         "help": text,
@@ -47,17 +58,25 @@ def option(
         "group": group,
         "low": low,
         "high": high,
-        "applies": applies or {},
+        "applies": (applies,) if isinstance(applies, Mapping) else applies,
+        "data": data,
     }
     return field(default=default, metadata=metadata)
 
 
 def describe_applies(option: Field[Any]) -> str:
     """Return what an option applies to, as "--split sample"; "" for every run."""
-    return ", ".join(_describe(*item) for item in option.metadata["applies"].items())
+    alternatives = [
+        ", ".join(_describe(*item) for item in applies.items())
+        for applies in option.metadata["applies"]
+    ]
+    needed = " or ".join(alternatives), option.metadata["data"]
+    return ", ".join(filter(None, needed))
 
 
-def _describe(name: str, wanted: tuple[Any, ...] | AnyBut) -> str:
+def _describe(name: str, wanted: tuple[Any, ...] | AnyBut | Lacks) -> str:
+    if isinstance(wanted, Lacks):
+        return f"no {wanted.value} in {flag(name)}"
     if wanted == AnyBut(None):
         return flag(name)
     if isinstance(wanted, AnyBut):
@@ -71,12 +90,51 @@ def _describe(name: str, wanted: tuple[Any, ...] | AnyBut) -> str:
 
 def is_used(option: Field[Any], config: Any) -> bool:
     """Return whether a run with the options `config` uses an option."""
-    return all(
-        getattr(config, name) != wanted.value
-        if isinstance(wanted, AnyBut)
-        else getattr(config, name) in wanted
-        for name, wanted in option.metadata["applies"].items()
+    alternatives = option.metadata["applies"]
+    return not alternatives or any(
+        all(_applies(getattr(config, name), wanted) for name, wanted in applies.items())
+        for applies in alternatives
     )
+
+
+def _applies(value: Any, wanted: tuple[Any, ...] | AnyBut | Lacks) -> bool:
+    if isinstance(wanted, AnyBut):
+        return bool(value != wanted.value)
+    if isinstance(wanted, Lacks):
+        keys = re.findall(r"(\w+)\s*=", value or "")
+        return wanted.value not in keys
+    return value in wanted
+
+
+def data_kinds(task: str, *, sparse: bool) -> tuple[str, str]:
+    """Return the kinds of data of a task, with sparse or dense features."""
+    targets = "regression" if task == "regression" else "classes"
+    return targets, "sparse features" if sparse else "dense features"
+
+
+def expect_used_by_data(
+    names: Iterable[str], config: Any, kinds: Collection[str]
+) -> None:
+    """Raise UsageError for one of the options that is not for data of these kinds."""
+    for option in fields(config):
+        kind = option.metadata["data"]
+        if option.name not in names or kind is None or kind in kinds:
+            continue
+        if getattr(config, option.name) != option.default:
+            raise UsageError(
+                f"{_as_given(option, config)} has no effect here: it needs {kind}; "
+                f"found {', '.join(kinds)}"
+            )
+
+
+def _as_given(option: Field[Any], config: Any) -> str:
+    """Return the flag that gives an option its value."""
+    value, text = getattr(config, option.name), flag(option.name)
+    if isinstance(value, tuple):
+        return f"{text} {','.join(map(str, value))}"
+    if not isinstance(value, bool):
+        return f"{text} {value}"
+    return "--no-" + text.removeprefix("--") if option.default else text
 
 
 def expect_used(name: str, configs: Collection[Any], where: str = "") -> None:
@@ -91,16 +149,9 @@ def expect_used(name: str, configs: Collection[Any], where: str = "") -> None:
     changed = [c for c in configs if getattr(c, name) != option.default]
     if users or not changed:
         return
-    value = getattr(changed[0], name)
-    text = flag(name)
-    if isinstance(value, tuple):
-        text += " " + ",".join(map(str, value))
-    elif not isinstance(value, bool):
-        text += f" {value}"
-    elif option.default:
-        text = "--no-" + text.removeprefix("--")
+    text = _as_given(option, changed[0])
     found = []
-    for other in option.metadata["applies"]:
+    for other in dict.fromkeys(itertools.chain(*option.metadata["applies"])):
         values = dict.fromkeys(str(getattr(config, other)) for config in configs)
         found.append(f"{flag(other)} {', '.join(values)}".replace("None", "not given"))
     raise UsageError(

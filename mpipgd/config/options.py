@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import UsageError
-from .option import AnyBut, check_value, option, parse_bytes, parse_class_weight
+from .option import AnyBut, Lacks, check_value, option, parse_bytes, parse_class_weight
 
 
 def _in_group(group: str) -> Callable[..., Any]:
@@ -54,6 +54,7 @@ class TrainConfig:
         None,
         "multiply the rows' weights by one of their class: balanced, or as "
         "LABEL=2,OTHER=0.5",
+        data="classes",
     )
     memory_limit: str | None = _data(
         None,
@@ -73,15 +74,18 @@ class TrainConfig:
     )
     stratify: bool = _data(
         False,
-        "hold out the same share of the rows of every class (validation, and test rows "
-        "of a table)",
+        "hold out the same share of the rows of every class (with --validation, and "
+        "for the test rows of a table)",
+        data="classes",
     )
     allow_changed_data: bool = _data(
         False, "resume although the data is not that of the checkpoint"
     )
-    standardize: bool = _data(True, "bring dense features to mean 0 and deviation 1")
+    standardize: bool = _data(
+        True, "bring features to mean 0 and deviation 1", data="dense features"
+    )
     standardize_target: bool = _data(
-        True, "train on a target of mean 0 and deviation 1 (regression)"
+        True, "train on a target of mean 0 and deviation 1", data="regression"
     )
 
     label: str | None = _table(None, "column to predict, by name or number [the last]")
@@ -155,13 +159,17 @@ class TrainConfig:
         (1e-4,),
         "strength of the penalty; for an mlp also one a layer, as 1e-2,1e-5",
         low=0,
+        applies=(
+            {"penalty": AnyBut("none"), "many": Lacks("alpha")},
+            {"schedule": ("optimal",)},
+        ),
     )
     l1_ratio: float = _model(
         0.15,
         "share of l1 in elasticnet",
         low=0,
         high=1,
-        applies={"penalty": ("elasticnet",)},
+        applies={"penalty": ("elasticnet",), "many": Lacks("l1_ratio")},
     )
     intercept: bool = _model(
         True,
@@ -210,7 +218,7 @@ class TrainConfig:
         0.1,
         "learning rate",
         low=0,
-        applies={"optimizer": AnyBut("lbfgs")},
+        applies={"optimizer": AnyBut("lbfgs"), "many": Lacks("lr")},
     )
     momentum: float = _descent(
         0.9,
@@ -293,7 +301,12 @@ class TrainConfig:
         "the ranks)",
         low=1,
     )
-    batch_size: int = _workers(32, "rows that a worker takes a step", low=1)
+    batch_size: int = _workers(
+        32,
+        "rows that a worker takes a step",
+        low=1,
+        applies={"optimizer": AnyBut("lbfgs")},
+    )
     split: str = _workers(
         "disjoint",
         "rows of a worker: an equal part, a copy of all, or a random --fraction",
@@ -390,6 +403,7 @@ class TrainConfig:
         "fixed",
         "sum in the fixed order, or as the MPI library likes",
         choices=("fixed", "mpi"),
+        applies={"strategy": AnyBut("async"), "optimizer": AnyBut("lbfgs")},
     )
 
     epochs: int = _run(30, "passes over the training rows", low=0)
@@ -404,7 +418,9 @@ class TrainConfig:
         "by less than this for --patience evaluations",
         low=0,
     )
-    patience: int = _run(5, "evaluations to wait for, see --tol", low=1)
+    patience: int = _run(
+        5, "evaluations to wait for", low=1, applies={"tol": AnyBut(None)}
+    )
     allow_climb: bool = _run(
         False, "accept a final training loss above that of the first weights"
     )

@@ -9,9 +9,9 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..atomic_file import atomic_write_text, translate_os_errors
 from ..errors import CheckpointError, UsageError
@@ -54,52 +54,58 @@ def create_run_folder(
     return create_folder(given, data, strategy, inside="checkpoints")
 
 
-class Creation(NamedTuple):
-    """A folder that was created, and what of it and in it was not there before.
+class NewFolder:
+    """A folder that is removed again where nothing was begun in it.
 
-    new_folders: the folder itself, those above and inside it; the deepest one last.
-    new_files: those that may be written before the first step.
+    As a context manager it removes, after an error, what was not there before `create`
+    was called; folders that hold anything else stay.
+
+    create_folder: creates the folder; given, inside: as `create_folder` takes them;
+    begun: pattern of the files in the folder that tell that it is to stay.
     """
 
-    folder: Path
-    new_folders: Sequence[Path]
-    new_files: Sequence[Path]
+    def __init__(
+        self,
+        create_folder: Callable[[], Path],
+        *,
+        given: str | os.PathLike[str] | None,
+        inside: str,
+        begun: str,
+    ) -> None:
+        self._create_folder, self._inside, self._begun = create_folder, inside, begun
+        self._given = None if given is None else Path(given)
+        self._folder = self._given
+        self._new_folders: set[Path] = set()  # with those above and inside it
+        self._new_files: list[Path] = []  # that may be written before it has begun
 
+    def create(self) -> Path:
+        """Create and return the folder."""
+        below = self._given / self._inside if self._given else Path("runs")
+        missing = {path for path in (below, *below.parents) if not path.exists()}
+        if self._given and not (self._given / DATA_FILE).exists():
+            self._new_files = [self._given / DATA_FILE]
+        self._new_folders = missing
+        self._folder = folder = self._create_folder()
+        if self._given is None:  # a name that nobody had before
+            self._new_folders = missing | {folder, folder / self._inside}
+            self._new_files = [folder / DATA_FILE]
+        return folder
 
-def record_creation(
-    create: Callable[[], Path], *, given: str | os.PathLike[str] | None, inside: str
-) -> Creation:
-    """Create a folder by `create`; return what was not there before.
+    def __enter__(self) -> NewFolder:
+        return self
 
-    given, inside: as `create_folder` takes them.
-    """
-    below = Path(given) / inside if given else Path("runs")
-    missing = {path for path in (below, *below.parents) if not path.exists()}
-    had_data = bool(given) and Path(str(given), DATA_FILE).exists()
-    folder = create()
-    if given is None:  # a name that nobody had before
-        missing |= {folder, folder / inside}
-    deepest_last = sorted(missing, key=lambda path: len(path.parts))
-    return Creation(folder, deepest_last, [] if had_data else [folder / DATA_FILE])
+    def __exit__(self, error_type: object, *error: object) -> None:
+        if error_type and self._folder and not any(self._folder.glob(self._begun)):
+            self._remove()
 
-
-@contextlib.contextmanager
-def removed_if_refused(creation: Creation | None, *, begun: str) -> Iterator[None]:
-    """Remove what was created where a block raises before it has really begun.
-
-    begun: pattern of the files in the folder that tell so. Folders that hold anything
-    else stay. creation: None on ranks that leave this to rank 0.
-    """
-    try:
-        yield
-    except BaseException:
-        if creation and not any(creation.folder.glob(begun)):
-            with contextlib.suppress(OSError):
-                for path in creation.new_files:
-                    path.unlink(missing_ok=True)
-                for path in reversed(creation.new_folders):
+    def _remove(self) -> None:
+        deepest_first = sorted(self._new_folders, key=lambda path: -len(path.parts))
+        with contextlib.suppress(OSError):
+            for path in self._new_files:
+                path.unlink(missing_ok=True)
+            for path in deepest_first:
+                if path.exists():
                     path.rmdir()
-        raise
 
 
 def file_name(label: str, separator: str = "-") -> str:

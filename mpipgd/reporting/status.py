@@ -58,6 +58,8 @@ def _no_run(path: Path) -> str | None:
         return "comparison" if complete else "comparison, not complete"
     if (path / "checkpoints").is_dir() or (path / "starts.jsonl").exists():
         return "failed to start"
+    if any(path.glob("*.h5")):  # as the cache of imported tables
+        return "data files"
     return "no run folder"
 
 

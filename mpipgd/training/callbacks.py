@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..comm import environment, mpi
+from .. import interrupts
+from ..comm import mpi
 from ..errors import StopRequested, check_finite
 from ..reporting.command_line import command_line
 from ..transforms.base import flatten
@@ -143,7 +144,7 @@ class StopCheck:
         diverged = not np.isfinite(sum(norms))
         signals, late, diverged, elapsed = mpi.allreduce_max(
             context.grid.comm,
-            [environment.stop_requested(), late, diverged, elapsed],
+            [interrupts.stop_requested(), late, diverged, elapsed],
         )
         norm = math.nan if diverged else 0.0
         check_finite(norm, step - 1, context.plan.steps, "model")

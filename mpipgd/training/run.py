@@ -6,7 +6,7 @@ import dataclasses
 import json
 import pathlib
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..comm import mpi
 from ..comm.topology import Grid
@@ -18,13 +18,14 @@ from ..data.hdf5.source import Source
 from ..data.validation import hold_out
 from ..errors import DataError, UsageError
 from ..reporting import run_folder
+from ..reporting.command_line import command_line
 from . import checkpoint
 from .trainer import Resume, Trainer
-from .training_data import open_source, with_data_file
+from .training_data import expect_used_by_source, open_source, with_data_file
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
 
     from ..comm.mpi import Comm
 
@@ -43,11 +44,13 @@ def train(
     *,
     comm: Comm,
     say: Callable[..., None] = lambda *text: None,
+    flags: Collection[str] = (),
 ) -> dict[str, Any] | None:
     """Train as `options` say; return the summary, or None on ranks without a worker.
 
-    `say` is told how a table was imported. Collective over `comm`. Raises an
-    MpipgdError on all ranks for foreseeable errors.
+    `say` is told how a table was imported. `flags` are names of options that are
+    refused where the data is of another kind than they are for. Collective over
+    `comm`. Raises an MpipgdError on all ranks for foreseeable errors.
     """
     options = dataclasses.replace(options, workers=options.workers or comm.size)
     if options.many and not options.validation:
@@ -55,16 +58,20 @@ def train(
     create = partial(
         run_folder.create_run_folder, options.run, options.data, options.strategy
     )
-    creation = mpi.on_root(
-        comm,
-        partial(
-            run_folder.record_creation, create, given=options.run, inside="checkpoints"
-        ),
+    new_folder = run_folder.NewFolder(
+        create, given=options.run, inside="checkpoints", begun="metrics.jsonl"
     )
-    on_root = mpi.root_else(comm, creation, None)
-    with run_folder.removed_if_refused(on_root, begun="metrics.jsonl"):
-        options = dataclasses.replace(options, run=str(creation.folder))
-        return _run(options, comm, None, say)
+    mpi.on_root(comm, _expect_new_trace, options.trace)
+    with new_folder:
+        folder = mpi.on_root(comm, new_folder.create)
+        options = dataclasses.replace(options, run=str(folder))
+        return _run(options, comm, None, say, flags=flags)
+
+
+def _expect_new_trace(path: str | None) -> None:
+    """Raise UsageError where a run that begins would replace a file by its trace."""
+    if path is not None and pathlib.Path(path).exists():
+        raise UsageError(f"--trace {path} exists already: name another file")
 
 
 def resume(
@@ -77,24 +84,66 @@ def resume(
     """Go on with a run from its newest checkpoint that verifies, on any ranks.
 
     `changes` are options that may differ from before; others are a UsageError. Of a run
-    that has ended after all its epochs the summary is returned, and `say` told so.
-    Collective.
+    that has ended, and that the changes do not let go on, the summary is returned, and
+    `say` told so. Collective.
     """
     newest = mpi.on_root(comm, _load_checkpoint, folder, changes)
     stored = toml.from_text(newest.attributes["config"], folder)
     if "target_deviation" not in newest.attributes:  # of an older version
         stored["standardize_target"] = False
     options = TrainConfig(**stored | {"run": str(folder)} | changes)
-    if newest.attributes["epoch"] >= options.epochs:
-        summary: dict[str, Any] | None = mpi.on_root(comm, _read_summary, folder)
-        if summary is not None:
-            done = newest.attributes["epoch"]
-            say(
-                f"nothing left to do: {folder} has made its {done} epochs; for more: "
-                f"mpipgd train --resume {folder} --epochs {2 * done}"
-            )
+    summary: dict[str, Any] | None = mpi.on_root(comm, _read_summary, folder)
+    if summary is not None:
+        end = _end(summary, newest, TrainConfig(**stored), options)
+        if end is not None:
+            more = ""
+            if end.changes:
+                line = command_line("train", "--resume", folder, *end.changes)
+                more = f"; for more: {line}"
+            say(f"nothing left to do: {folder} {end.text}{more}")
             return summary
     return _run(options, comm, newest, say)
+
+
+class _End(NamedTuple):
+    """Why a run would not go on, and flags by which it would, if any would."""
+
+    text: str
+    changes: tuple[str, ...]
+
+
+def _end(
+    summary: Mapping[str, Any], newest: Resume, before: TrainConfig, now: TrainConfig
+) -> _End | None:
+    """Return why a run that has ended would end at once; None where it would not.
+
+    before, now: its options when it ended, and those to go on with.
+    """
+    epoch, reason = int(newest.attributes["epoch"]), summary["reason"]
+    if epoch >= now.epochs:
+        return _End(f"has made its {epoch} epochs", ("--epochs", str(2 * epoch or 1)))
+    early = f"ended early, after epoch {epoch}"
+    if reason == "target" and now.target is not None:
+        score = summary.get("validation_score", summary["score"])
+        if score >= now.target:
+            text = f"{early}: its score {score:.4g} reaches --target {now.target:g}"
+            return _End(text, ("--target", f"{(1 + score) / 2:.4g}"))
+    if reason == "plateau" and now.tol is not None:
+        stale = int(newest.attributes["best_stale"])
+        if stale >= now.patience and now.tol >= (before.tol or 0):
+            text = (
+                f"{early}: the loss has fallen by less than --tol {now.tol:g} for "
+                f"{stale} evaluations"
+            )
+            return _End(text, ("--patience", str(stale + now.patience)))
+    if reason == "time limit" and now.time_limit is not None:
+        seconds = summary["seconds"]
+        if seconds >= now.time_limit:
+            text = f"{early}: it has trained for {seconds:.3g} of {now.time_limit:g} s"
+            return _End(text, ("--time-limit", f"{2 * seconds:.3g}"))
+    if reason == "converged":
+        return _End(f"{early}: L-BFGS has converged", ())
+    return None
 
 
 def _read_summary(folder: str) -> dict[str, Any] | None:
@@ -123,6 +172,8 @@ def _run(
     comm: Comm,
     resume: Resume | None,
     say: Callable[..., None],
+    *,
+    flags: Collection[str] = (),
 ) -> dict[str, Any] | None:
     assert options.workers is not None
     with Watchdog(comm, options.hang_after) as watchdog:
@@ -130,6 +181,7 @@ def _run(
         quietly = (lambda *text: None) if options.quiet else say
         folder = pathlib.Path(options.run)
         source = open_source(with_data_file(options, comm, folder, quietly), comm)
+        expect_used_by_source(flags, options, source)
         data_signature = signature(comm, source)
         if resume and not options.allow_changed_data:
             _expect_same_data(resume, data_signature, source)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..comm import environment, mpi
+from .. import interrupts
+from ..comm import mpi
 from ..config import toml
 from ..data.load import load
 from ..errors import DivergenceError, MpipgdError, UsageError
@@ -182,7 +183,7 @@ class Trainer:
 
         ranks: of the whole run, with those that have no worker.
         """
-        with environment.stops_between_steps():
+        with interrupts.stops_between_steps():
             return self._run(resume, ranks)
 
     def _run(self, resume: Resume | None, ranks: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..comm import mpi
-from ..config.option import flag
+from ..config.option import data_kinds, expect_used_by_data, flag
 from ..config.options import TrainConfig
 from ..data.create import cache
 from ..data.create.bundled import path_of
@@ -18,7 +18,7 @@ from ..data.hdf5.source import Source, open_data
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from ..comm.mpi import Comm
 
@@ -70,6 +70,7 @@ def with_data_file(
             importing = import_options(options)
         data = cache.imported(comm, options.data, folder.parent, importing, say=say)
         used_up = {name: DEFAULTS[name] for name in (*TABLE_OPTIONS, "weight")}
+        used_up["stratify"] = options.stratify and options.validation > 0
         return dataclasses.replace(options, data=data, **used_up)
     if given:
         raise UsageError(
@@ -77,8 +78,24 @@ def with_data_file(
             "none",
             agreed=True,
         )
+    if options.stratify and not options.validation:
+        raise UsageError(
+            f"--stratify takes --validation, or a table as CSV; {options.data} is none",
+            agreed=True,
+        )
     data = mpi.on_root(comm, partial(path_of, options.data, folder))
     return dataclasses.replace(options, data=data)
+
+
+def expect_used_by_source(
+    flags: Collection[str], options: TrainConfig, source: Source
+) -> None:
+    """Raise UsageError, on all ranks, for a flag that is for other kinds of data."""
+    kinds = data_kinds(source.header.task, sparse=source.header.sparse)
+    try:
+        expect_used_by_data(flags, options, kinds)
+    except UsageError as error:
+        raise UsageError(str(error), agreed=True) from None
 
 
 def open_source(options: TrainConfig, comm: Comm) -> Source:

@@ -139,6 +139,9 @@ def test_bundled_names_are_data_everywhere(diabetes, tmp_path, mpipgd, monkeypat
     assert by_name == mpipgd("evaluate", diabetes, diabetes / "data.h5")
     code, out, _ = mpipgd("data", "info", "iris")
     assert code == 0 and "120 train and 30 test rows" in out
+    assert mpipgd("data", "check", "iris", "wine")[:2] == (0, "iris  ok\nwine  ok\n")
+    code, _, err = mpipgd("evaluate", diabetes, "iris")
+    assert code == 3 and err.startswith("mpipgd: iris has no feature")
     assert not list(tmp_path.iterdir())
     out = tmp_path / "out.h5"
     assert mpipgd("predict", diabetes, "diabetes", "-o", out)[0] == 0
@@ -199,6 +202,11 @@ def parsed(*words):
         ("mpipgd train --strate", {"--strategy"}),
         ("mpipgd train --strategy e", {"elastic"}),
         ("mpipgd compare --gri", {"--grid"}),
+        ("mpipgd digits --strat", {"--strategy", "--stratify"}),
+        ("mpipgd --n-sy", {"--n-sync"}),
+        ("mpipgd launch -n 2 -- train --n-sy", {"--n-sync"}),
+        ("mpipgd compare dig", {"digits"}),
+        ("mpipgd data make blo", {"blobs"}),
     ],
 )
 def test_a_shell_completes_words(line, expected, tmp_path):
@@ -209,6 +217,29 @@ def test_a_shell_completes_words(line, expected, tmp_path):
     command = [sys.executable, "-m", "mpipgd"]
     subprocess.run(command, env=os.environ | asks, timeout=60, check=True)
     assert set(words.read_text().split()) == expected
+
+
+BASH = """
+eval "$(register-python-argcomplete mpipgd)"
+COMP_WORDS=(mpipgd digits --strategy ho) COMP_CWORD=3 COMP_TYPE=9
+COMP_LINE="${COMP_WORDS[*]}" COMP_POINT=${#COMP_LINE}
+_python_argcomplete mpipgd ho --strategy
+echo "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.programs
+def test_bash_completes_words_after_the_line_in_the_readme():
+    pytest.importorskip("argcomplete")
+    path = f"{support.BIN}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "--norc", "-c", BASH],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout.strip(), done.stderr) == ("hogwild", "")
 
 
 @pytest.mark.parametrize(

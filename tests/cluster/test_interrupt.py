@@ -112,3 +112,68 @@ def test_a_killed_run_is_called_stopped_at_once(tmp_path, mpipgd):
     assert code == -signal.SIGKILL
     line = mpipgd("status", tmp_path / "run")[1].splitlines()[-1]
     assert "stopped" in line and "running" not in line
+
+
+@pytest.mark.programs
+def test_a_reader_that_leaves_ends_the_run_without_a_traceback(tmp_path):
+    words = [sys.executable, "-m", "mpipgd", *ENDLESS, "--run", tmp_path / "run"]
+    process = subprocess.Popen(
+        list(map(str, words)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 141
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Return a table whose import takes seconds."""
+    block = "".join(
+        f"{k % 97},{k % 89},{k % 83},{k % 79 + k % 97}\n" for k in range(5000)
+    )
+    path = tmp_path / "table.csv"
+    path.write_text("a,b,c,y\n" + 600 * block)
+    return path
+
+
+@pytest.mark.launcher
+def test_an_import_that_is_interrupted_leaves_no_file(tmp_path, table):
+    code, err = interrupt_command(tmp_path, "data", "import", table, tmp_path / "t.h5")
+    assert code != 0 and "Traceback" not in err and err.count("mpipgd:") <= 1
+    assert not (tmp_path / "t.h5").exists()
+
+
+@pytest.mark.launcher
+def test_an_evaluation_that_is_interrupted_prints_no_traceback(tmp_path, table, mpipgd):
+    small = tmp_path / "small.csv"
+    small.write_text("".join(table.read_text().splitlines(keepends=True)[:2000]))
+    run = tmp_path / "run"
+    assert mpipgd("train", small, "--epochs", 1, "--quiet", "--run", run)[0] == 0
+    code, err = interrupt_command(tmp_path, "evaluate", run, table)
+    assert code != 0 and "Traceback" not in err and err.count("mpipgd:") <= 1
+
+
+def interrupt_command(folder, *words):
+    """Interrupt a command on two ranks while it imports; return its code and errors."""
+    command = [support.BIN / "mpirun", "-n", "2", sys.executable, "-m", "mpipgd"]
+    process = subprocess.Popen(
+        list(map(str, [*command, *words])),
+        env=os.environ | support.ENV,
+        cwd=folder,
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        time.sleep(2)
+        os.killpg(process.pid, signal.SIGINT)
+        return process.wait(40), process.stderr.read()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)

@@ -129,6 +129,32 @@ def test_the_metrics_of_a_start_without_a_checkpoint_are_deleted(tmp_path, monke
     assert "still at step 0" in requeue.requeue(tmp_path, 20)
 
 
+@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", ""])
+def test_only_a_job_that_runs_is_requeued(tmp_path, monkeypatch, state):
+    """By stand-ins for SLURM's commands; `test_slurm` does it with SLURM."""
+    programs, requeued = tmp_path / "bin", tmp_path / "requeued"
+    programs.mkdir()
+    for name, line in {
+        "squeue": f'test "$2" = --job=6_3 && echo {state}',
+        "scontrol": f'echo "$@" >{requeued}',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "6")  # a task of an array
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    requeue.record_start(tmp_path / "run", 20)
+    write_checkpoint(tmp_path / "run", 5)
+    message = requeue.requeue(tmp_path / "run", 20)
+    if state == "RUNNING":
+        assert message == "requeued after step 5"
+        assert requeued.read_text() == "requeue 6_3\n"
+    else:
+        assert message == f"not requeued: the job is {state or 'unknown to SLURM'}"
+        assert not requeued.exists()
+
+
 def test_submit_and_the_script_have_the_same_options():
     text = (Path(__file__).parents[2] / "slurm" / "train.sbatch").read_text()
     directives = [line for line in text.splitlines() if line.startswith("#SBATCH")]
@@ -172,10 +198,17 @@ def test_status_tells_of_runs_in_all_states(tmp_path, mpipgd):
 def test_status_gives_every_folder_a_row(tmp_path, mpipgd):
     words = "iris", "--epochs", 1, "--run", tmp_path / "done"
     assert mpipgd("train", *words)[0] == 0
-    for name in ("comparison/runs", "failed/checkpoints", "foreign", "scaling"):
+    for name in (
+        "comparison/runs",
+        "failed/checkpoints",
+        "foreign",
+        "scaling",
+        "cache",
+    ):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "scaling" / "study.json").write_text("{}")
     (tmp_path / "file.h5").touch()
+    (tmp_path / "cache" / "table.h5").touch()
     for name in ("config.toml", "env.json", "summary.json", "metrics.jsonl"):
         shutil.copytree(tmp_path / "done", tmp_path / f"bad-{name}")
         (tmp_path / f"bad-{name}" / name).write_text("\x00 no text\n")
@@ -185,7 +218,7 @@ def test_status_gives_every_folder_a_row(tmp_path, mpipgd):
     expected = {
         "done": "done", "comparison": "comparison", "failed": "failed to start",
         "foreign": "no run folder", "scaling": "scaling study", "file.h5": "a file",
-        "absent": "does not exist",
+        "absent": "does not exist", "cache": "data files",
     }  # fmt: skip
     for name in ("config.toml", "env.json", "summary.json", "metrics.jsonl"):
         expected[f"bad-{name}"] = f"damaged: {name}"

@@ -30,7 +30,8 @@ pytestmark = [
 ]
 SCRIPTS = ROOT / "slurm"
 STOP_MESSAGE = r"stopped on request after step ([0-9,]+);"
-FLAGS = ("--workers", 2, "--batch-size", 8, "--eval-every", 10, "--lr", 0.01)
+FLAGS = ("--workers", 2, "--batch-size", 8, "--eval-every", 10, "--lr", 0.001)
+FLAGS += ("--optimizer", "momentum")  # tens of thousands of steps a second, no more
 assert slurm and site  # fixtures
 
 
@@ -123,7 +124,7 @@ def uninterrupted_hash(site, data, epochs):
 
 
 def test_stopped_jobs_resume_to_the_same_weights(site, data):
-    epochs, stops = 150, random.Random(time.time_ns()).sample(range(1, 3000), 2)
+    epochs, stops = 100, random.Random(time.time_ns()).sample(range(1, 3000), 2)
     job, run = submit(site, data, "run", "--epochs", epochs)
     for count, steps in enumerate(stops, 1):
         request_stop(job, run, steps)
@@ -142,12 +143,20 @@ def test_stopped_jobs_resume_to_the_same_weights(site, data):
 
 
 def test_the_run_of_a_cancelled_job_can_be_resumed(site, data):
-    job, run = submit(site, data, "run", "--epochs", 100)
+    job, run = submit(site, data, "run", "--epochs", 60)
     wait_until(lambda: last_step(run) > 5000, 60, "at work")
     run_command("scancel", job)
-    assert wait_for_end(job)[0] == "CANCELLED"
-    mpipgd(site, "launch", "-n", 2, "--", "--resume", run)
-    assert read_summary(run)["weights_sha256"] == uninterrupted_hash(site, data, 100)
+    # SIGTERM makes a checkpoint, which must not bring the job back into the queue
+    assert wait_for_end(job) == ("CANCELLED", 0)
+    assert "nothing left" not in mpipgd(site, "launch", "-n", 2, "--", "--resume", run)
+    assert read_summary(run)["weights_sha256"] == uninterrupted_hash(site, data, 60)
+
+
+def test_a_job_that_is_told_to_end_is_not_requeued(site, data):
+    job, run = submit(site, data, "run", "--epochs", 3000)
+    wait_until(lambda: last_step(run) > 5000, 60, "at work")
+    run_command("scancel", "--batch", "--signal=TERM", job)
+    assert wait_for_end(job) == ("FAILED", 0)
 
 
 def test_a_job_that_does_not_advance_is_given_up(site, data):
@@ -162,7 +171,7 @@ def test_a_job_that_does_not_advance_is_given_up(site, data):
 
 
 def test_a_job_that_stops_before_its_first_step_is_not_requeued(site, data):
-    flags = "--epochs", 2, "--model", "mlp", "--hidden", "3000,3000"
+    flags = "--epochs", 2, "--model", "mlp", "--hidden", "1500,1500"
     job, run = submit(site, data, "run", *flags, "--batch-size", 16_000)
     wait_until((run / "starts.jsonl").exists, 60, "running")
     run_command("scancel", "--batch", "--signal=USR1", job)

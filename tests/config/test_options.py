@@ -151,6 +151,12 @@ def test_flags_that_are_no_numbers_say_what_is_expected(words, message):
         ("--split replicate --memory-limit 2GB", "--split disjoint"),
         ("--optimizer lbfgs --lr 0.3", "--optimizer other than lbfgs"),
         ("--l1-ratio 0.3", "--penalty elasticnet"),
+        ("--penalty none --alpha 0.1", "--penalty other than none, no alpha in --many"),
+        ("--many lr=0.1,0.2 --lr 0.3", "no lr in --many"),
+        ("--optimizer lbfgs --batch-size 8", "--optimizer other than lbfgs"),
+        ("--strategy async --reduction mpi", "--strategy other than async"),
+        ("--patience 3", "--tol"),
+        ("--allow-changed-data", "--resume"),
         ("--epsilon 0.3", "--loss huber"),
         ("compare digits --strategies sync,oneshot --n-sync 5", "--strategy average"),
         ("compare digits --strategies sync:n_sync=5,average", "--strategy average"),
@@ -170,6 +176,8 @@ def test_a_flag_that_does_nothing_is_refused(words, needed, mpipgd):
         "train --n-sync 10",  # as it is by default
         "train --strategy average --n-sync 5",
         "train --optimizer nesterov --momentum 0.5 --schedule step --drop 0.5",
+        "train --penalty none --schedule optimal --alpha 0.1",
+        "train --many lr=0.1,0.2 --alpha 0.1",
         "train --config stored.toml --resume run",
         "train --config stored.toml",
         "compare digits --strategies all --n-sync 5",
@@ -187,10 +195,38 @@ def test_a_flag_that_some_setting_uses_is_taken(words, tmp_path, monkeypatch):
 def test_what_an_option_applies_to_names_options_and_their_values():
     known = {field.name: field for field in fields(TrainConfig)}
     for option in known.values():
-        for name, wanted in option.metadata["applies"].items():
-            values = wanted if isinstance(wanted, tuple) else (wanted.value,)
-            for value in values:
-                check_value(known[name], value)
+        for applies in option.metadata["applies"]:
+            for name, wanted in applies.items():
+                values = wanted if isinstance(wanted, tuple) else (wanted.value,)
+                for value in values:
+                    check_value(known[name], value)
+
+
+@pytest.mark.parametrize(
+    "words, needed",
+    [
+        ("digits --no-standardize-target", "regression; found classes, dense features"),
+        ("compare digits --no-standardize-target --out {folder}/out", "regression"),
+        ("{folder}/sparse.h5 --no-standardize", "dense features"),
+        ("diabetes --class-weight balanced", "classes"),
+        ("diabetes --stratify --validation 0.2", "classes"),
+    ],
+)
+def test_a_flag_for_other_data_is_refused(words, needed, tmp_path, mpipgd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "sparse" in words:
+        size = "--rows", 50, "--features", 9, "--density", 0.5
+        assert mpipgd("data", "make", "regression", "sparse.h5", *size)[0] == 0
+    before = list(tmp_path.iterdir())
+    code, _, err = mpipgd(*words.format(folder=tmp_path).split())
+    assert code == 2
+    assert f"has no effect here: it needs {needed}" in err
+    assert list(tmp_path.iterdir()) == before
+
+
+def test_stratify_takes_rows_to_hold_out(tmp_path, mpipgd):
+    code, _, err = mpipgd("iris", "--stratify", "--run", tmp_path / "run")
+    assert code == 2 and "--stratify takes --validation" in err
 
 
 def test_help_says_what_an_option_applies_to(capsys):

@@ -145,6 +145,10 @@ def test_the_command_says_once_where_the_picture_is(shared_tmp, wine, agree, mpi
     picture = shared_tmp / "x.png"
     code, out, err = mpipgd("report", shared_tmp / "run", "-o", picture)
     agree(code == 0 and out.count(f"look at {picture}") == first)
+    code, out, err = mpipgd("report", shared_tmp / "run", "-o", picture)
+    agree(code == 2 and err.count("--overwrite") == first)
+    words = "report", shared_tmp / "run", "-o", picture, "--overwrite"
+    agree(mpipgd(*words)[0] == 0)
     code, out, err = mpipgd("report", shared_tmp / "nowhere")
     agree(code == 2 and err.count("no run folder") == first)
 

@@ -56,3 +56,12 @@ def test_the_slowest_rank_is_named():
     assert rank == 1
     assert "rank 1 with 3.50 s of work (mean 2.17 s); it waited 0.00 s" in text
     assert text.endswith("others 2.50 s")
+
+
+def test_a_trace_replaces_no_file(tmp_path, mpipgd):
+    table = tmp_path / "table.csv"
+    table.write_text("x,y\n" + "1,2\n3,5\n" * 20)
+    words = table, "--epochs", 1, "--run", tmp_path / "run"
+    code, _, err = mpipgd(*words, "--trace", table)
+    assert code == 2 and "exists already" in err
+    assert table.read_text().startswith("x,y") and not (tmp_path / "run").exists()

@@ -1,6 +1,7 @@
 """A run that ends above its start says so; the loss of the first weights is logged."""
 
 import json
+import shlex
 
 import pytest
 
@@ -84,6 +85,42 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path, mpipgd):
     assert code == 0 and out.count("\n") == 1
     assert "nothing left to do" in out and "--epochs" in out
     assert before == ((run / "metrics.jsonl").read_bytes(), (run / "model.h5").stat())
+
+
+EARLY = {  # reason -> flags that end a run early, and such as do not let it go on
+    "target": ("--target 0.3", "--target 0.31"),
+    "plateau": ("--tol 1e4 --patience 2", "--tol 2e4"),
+    "time limit": ("--time-limit 1e-9", "--time-limit 1e-8"),
+}
+
+
+@pytest.mark.parametrize("reason", EARLY)
+def test_a_run_that_ended_early_says_so_until_the_options_let_it_go_on(
+    tmp_path, mpipgd, reason
+):
+    run, (flags, no_change) = tmp_path / "run", EARLY[reason]
+    words = ["diabetes", *COMMON, *flags.split(), "--epochs", "40", "--run", run]
+    assert mpipgd(*words)[0] == 0
+    assert summary(run)["reason"] == reason
+    before = (run / "metrics.jsonl").read_bytes(), (run / "model.h5").stat()
+    for more in ("", no_change, "--epochs 50"):
+        code, out, _ = mpipgd("--resume", run, *more.split())
+        assert code == 0 and out.count("\n") == 1
+        assert "nothing left to do" in out and "ended early" in out
+    assert before == ((run / "metrics.jsonl").read_bytes(), (run / "model.h5").stat())
+    steps = summary(run)["steps"]
+    hint = shlex.split(out.partition("for more: ")[2])
+    code, out, err = mpipgd(*hint[hint.index("train") :])
+    assert code == 0 and summary(run)["steps"] > steps, out + err
+
+
+def test_a_run_that_converged_has_nothing_left_to_do(tmp_path, mpipgd):
+    run = tmp_path / "run"
+    words = ["diabetes", *COMMON, "--optimizer", "lbfgs", "--epochs", "500"]
+    assert mpipgd(*words, "--run", run)[0] == 0
+    assert summary(run)["reason"] == "converged"
+    code, out, _ = mpipgd("--resume", run)
+    assert code == 0 and out.endswith("L-BFGS has converged\n")
 
 
 def test_an_iteration_of_lbfgs_is_a_step(tmp_path, mpipgd):

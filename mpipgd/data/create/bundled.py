@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...comm import mpi
-from ...errors import DataError
+from ...errors import DataError, MpipgdError
 from ...reporting.progress import Progress
 from ..hdf5.header import Header
 from .external_shuffle import permuted_reader
@@ -105,8 +105,13 @@ def bundled_path(comm: Comm, data: str) -> Iterator[str]:
     temporary = mpi.root_else(node, folder, None)
     try:
         mpi.on_root(node, _write_if_missing, data, folder)
+        path = path_of(data, folder)
         with mpi.raise_collectively(comm):  # all ranks have read it at the end
-            yield path_of(data, folder)
+            try:
+                yield path
+            except MpipgdError as error:  # by the name that the user knows
+                text = str(error).replace(path, data)
+                raise type(error)(text, agreed=error.agreed) from error
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)

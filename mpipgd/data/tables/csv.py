@@ -153,6 +153,7 @@ class CsvReader:
             ragged.append(row)
             return "skip"
 
+        pa.enable_signal_handlers(False)  # its own lose a signal now and then
         try:
             table = csv.read_csv(
                 pa.BufferReader(data),

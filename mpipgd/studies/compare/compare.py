@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,12 @@ from ...comm import mpi
 from ...config.options import TrainConfig
 from ...errors import DivergenceError, MpipgdError, UsageError
 from ...reporting.run_folder import (
-    Creation,
+    NewFolder,
     create_folder,
     file_name,
-    record_creation,
-    removed_if_refused,
 )
 from ...training import run
-from ...training.training_data import with_data_file
+from ...training.training_data import expect_used_by_source, open_source, with_data_file
 from . import page, ranking
 from .optimum import solve_reference
 
@@ -38,24 +37,34 @@ def compare(
     comm: Comm,
     say: Callable[..., None],
     command: str = "",
+    flags: Collection[str] = (),
 ) -> list[ranking.Row]:
     """Train with each of the settings (label -> options); write tables and a page.
 
     Repeats take the seeds seed, seed+1, …, and are the outer loop, so that what
     disturbs the machine disturbs all settings. `gap` is the share of the way from the
     first weights to the optimum that may be left at the target. Collective; returns the
-    ranked rows. A setting that diverges is a row that says so.
+    ranked rows. A setting that diverges is a row that says so. `flags` as `run.train`
+    takes them.
     """
     first = next(iter(settings.values()))
-    creation = mpi.on_root(comm, _new_folder, out, first.data)
-    folder = creation.folder
-    on_root = mpi.root_else(comm, creation, None)
-    with removed_if_refused(on_root, begun="runs/*"):
+    given = Path(out).absolute() if out else None
+    new_folder = NewFolder(
+        partial(_create_folder, given, first.data),
+        given=given,
+        inside="runs",
+        begun="runs/*",
+    )
+    with new_folder:
+        folder = mpi.on_root(comm, new_folder.create)
         opened = {
             label: with_data_file(options, comm, folder, say)
             for label, options in settings.items()
         }
-        best = solve_reference(next(iter(opened.values())), comm=comm)
+        some = next(iter(opened.values()))
+        with contextlib.closing(open_source(some, comm)) as source:
+            expect_used_by_source(flags, some, source)
+        best = solve_reference(some, comm=comm)
     if best.objective is not None:
         say(
             f"optimum {best.objective:.6g} by L-BFGS in {best.iterations} iterations "
@@ -111,13 +120,10 @@ def _train_one(options: TrainConfig, comm: Comm) -> str:
     return comm.bcast(status)
 
 
-def _new_folder(out: str | None, data: str) -> Creation:
-    if out and Path(out, "runs").exists():
-        raise UsageError(f"--out {out} holds a comparison: name another folder")
-    create = partial(create_folder, out, data, "compare", inside="runs")
-    return record_creation(
-        lambda: create().absolute(), given=out and Path(out).absolute(), inside="runs"
-    )
+def _create_folder(given: Path | None, data: str) -> Path:
+    if given and (given / "runs").exists():
+        raise UsageError(f"--out {given} holds a comparison: name another folder")
+    return create_folder(given, data, "compare", inside="runs").absolute()
 
 
 def _common(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
