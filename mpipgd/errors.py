@@ -26,7 +26,7 @@ class MpipgdError(Exception):
     code = 1
 
     def __init__(self, message: str, *, agreed: bool = False) -> None:
-        super().__init__(printable(message))
+        super().__init__(printable(message).replace("\n", "\\n"))
         self.agreed = agreed
 
 

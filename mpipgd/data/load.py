@@ -233,7 +233,7 @@ def _verify_and_standardize(
         worker_moments(splits["train"], i, header.n_features)
         for i in range(grid.n_local_workers)
     ]
-    scaling = scaling_of(grid, moments, objective.dtype)
+    scaling = scaling_of(grid, moments, objective.dtype, header)
     for name, split in splits.items():
         assert not isinstance(split.X, Csr)
         rows = split.X[train_rows] if name == "train" else split.X
@@ -364,7 +364,7 @@ def _open_streamed(
         no_rows = np.zeros(header.n_classes, np.int64)
         source.verify_classes(grid.comm, *[*counts, no_rows][:2])
     if standardized:
-        mean, deviation = scaling_of(grid, moments, objective.dtype)
+        mean, deviation = scaling_of(grid, moments, objective.dtype, header)
         dtype = objective.dtype
         scaling = Scaling(mean.astype(dtype), deviation.astype(dtype))
     verified = {"train"} if standardized else set[str]()

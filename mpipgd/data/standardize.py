@@ -17,6 +17,7 @@ from .weighted import split_weights
 if TYPE_CHECKING:
     from ..comm.topology import Grid
     from .base import Split
+    from .hdf5.header import Header
 
 BLOCK_ROWS = 4096
 
@@ -96,18 +97,23 @@ def worker_moments(split: Split, i: int, width: int) -> Moments:
     )
 
 
-def scaling_of(grid: Grid, items: list[Moments], dtype: DTypeLike) -> Scaling:
+def scaling_of(
+    grid: Grid, items: list[Moments], dtype: DTypeLike, header: Header
+) -> Scaling:
     """Return the scaling over all ranks' rows; collective.
 
     items: the moments of each local worker. A column that does not vary, but for
-    rounding in `dtype`, gets a deviation of one.
+    rounding in `dtype`, gets a deviation of one. DataError where squares overflow.
     """
     n, mean, squares = tree_allreduce_objects(grid, items, merge)
     deviation = np.sqrt(squares / n)
     if not np.isfinite(deviation).all():
+        number = int(np.isfinite(deviation).argmin())
+        names = header.feature_names
+        name = f"feature {number}" if names is None else names[number]
         raise DataError(
-            f"feature {int(np.isfinite(deviation).argmin())} (counted from 0) holds "
-            "numbers too large to be squared, of some 1e150 and more",
+            f"{header.source}: {name} holds numbers too large to be squared, of some "
+            "1e150 and more",
             agreed=True,
         )
     deviation[deviation <= 10 * np.finfo(dtype).eps * np.abs(mean)] = 1

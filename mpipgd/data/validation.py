@@ -73,6 +73,8 @@ def target_scaling(
             )
         source.close()
     n, mean, squares = tree_allreduce_objects(grid, items, merge)
+    if n == 0:
+        raise DataError("the row weights of all training rows are 0", agreed=True)
     m, variance = float(np.ravel(mean)[0]), float(np.ravel(squares)[0]) / n
     eps = float(np.finfo(np.float64).eps)
     if not centered:

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any
 from ...comm import mpi
 from ...errors import DataError, UsageError
 from .arrays import labels_beside
-from .ingest import apply_arrays, ingest, is_csv, is_table, open_readers, source_files
+from .ingest import (
+    apply_arrays,
+    ingest,
+    is_csv,
+    is_table,
+    kind_of,
+    open_readers,
+    source_files,
+)
 from .table import apply_encoding
 
 if TYPE_CHECKING:
@@ -104,7 +112,8 @@ def applied(
             return
         folder = Path(out).parent
         how = {"names_known": True, **(reading or {})} if is_csv(data) else {}
-        with open_readers(comm, sources, folder, **how) as readers:
+        kinds = {source: kind_of(source) for source in sources}
+        with open_readers(comm, kinds, folder, **how) as readers:
             apply_encoding(
                 comm,
                 readers,

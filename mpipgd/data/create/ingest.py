@@ -8,7 +8,7 @@ import inspect
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,9 +172,14 @@ def _import_tables(
     options: dict[str, Any],
 ) -> Import:
     reading = {key: options.pop(key) for key in CSV_OPTIONS if key in options}
-    paths = [*paths, *([test] if test else [])]
-    mpi.on_root(comm, partial(_verify_out, out, paths, options["overwrite"]))
-    with open_readers(comm, paths, Path(out).parent, kind, **reading) as readers:
+    with mpi.raise_collectively(comm):
+        kinds = dict.fromkeys(paths, kind) | ({test: kind_of(test)} if test else {})
+        if test in paths:
+            raise UsageError(f"--test {test}: it is the file of the training rows")
+        if test and kinds[test] not in TABLE_READERS:
+            raise UsageError(f"--test {test} is {kinds[test]}, expected a table")
+    mpi.on_root(comm, partial(_verify_out, out, [*kinds], options["overwrite"]))
+    with open_readers(comm, kinds, Path(out).parent, **reading) as readers:
         return import_table(
             comm,
             readers[:-1] if test else readers,
@@ -197,22 +202,21 @@ def is_csv(source: str) -> bool:
 
 @contextlib.contextmanager
 def open_readers(
-    comm: Comm,
-    paths: Sequence[str],
-    folder: Path,
-    kind: str | None = None,
-    **options: Any,
+    comm: Comm, kinds: Mapping[str, str], folder: Path, **csv_options: Any
 ) -> Iterator[list[TableReader]]:
-    """Yield the readers of tables; a folder takes decompressed ones; collective."""
+    """Yield the readers of tables, path -> kind; collective.
+
+    A folder takes decompressed files. csv_options: how a CSV is written.
+    """
     with contextlib.ExitStack() as stack:
         readers = []
-        for path in paths:
+        for path, kind in kinds.items():
             with mpi.raise_collectively(comm):
-                read = TABLE_READERS[kind or kind_of(path)]
                 if not Path(path).is_file():
                     raise DataError(f"{path} does not exist or is no file")
             file = stack.enter_context(decompressed(comm, path, folder))
-            readers.append(read(comm, path, file=file, **options))
+            options = csv_options if kind == "csv" else {}
+            readers.append(TABLE_READERS[kind](comm, path, file=file, **options))
         yield readers
 
 

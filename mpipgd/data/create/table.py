@@ -88,16 +88,20 @@ class Label(NamedTuple):
             return values
         return self.class_numbers(column, block)
 
-    def verify_trained(self, counts: IntArray, path: str) -> None:
+    def verify_trained(
+        self, counts: IntArray, path: str, test: TableReader | None
+    ) -> None:
         """Raise DataError where only test rows have a class; on all ranks.
 
-        counts: (2, C) training and test rows of each class.
+        counts: (2, C) training and test rows of each class. test: the file of these.
         """
+        cure = "; --stratify draws from every class" if test is None else ""
+        path = path if test is None else test.path
         for name, train, test in zip(self.texts or (), *counts.tolist()):
             if test and not train:
                 raise DataError(
                     f"{path}: {self.name}, the label, is {name!r} in {test} test rows "
-                    "and in no training row; --stratify draws from every class",
+                    f"and in no training row{cure}",
                     agreed=True,
                 )
 
@@ -202,6 +206,8 @@ def import_table(
     )
     with mpi.raise_collectively(comm):
         _verify_cells(blocks, features, target)
+        if test is not None:
+            _verify_test_file(blocks, test, [*features, target])
     found = _find_label(blocks, target, task)
     n = sum(blocks.rows)
     is_test = None
@@ -227,7 +233,8 @@ def import_table(
     )
     header = _header(encoding, found, first.path, weight, dtype)
     ids = None if id_column is None else _id_dtype(blocks, id_column)
-    unknown, counts = 0, np.zeros((2, len(found.classes or ())), np.int64)
+    unknown, total_weight = 0, 0.0
+    counts = np.zeros((2, len(found.classes or ())), np.int64)
     with _shuffle(blocks, header, files[0], ids) as shuffle:
         with mpi.raise_collectively(comm), translate_os_errors(files[0], DataError):
             for block in blocks:
@@ -240,10 +247,17 @@ def import_table(
                 )
                 shuffle.append(destinations[rows], unordered)
                 unknown += _count_unknown(encoding, block)
+                in_training = order[rows] < layout.rows["train"]
+                if unordered.weights is not None:
+                    total_weight += float(unordered.weights[in_training].sum())
                 if found.classes is not None:
-                    in_test = order[rows] >= layout.rows["train"]
-                    np.add.at(counts, (in_test.astype(int), unordered.y), 1)
-        found.verify_trained(comm.allreduce(counts), first.path)
+                    np.add.at(counts, ((~in_training).astype(int), unordered.y), 1)
+        if weight is not None and not mpi.allreduce_max(comm, [total_weight])[0]:
+            raise DataError(
+                f"{first.path}: {weight}, the weight, is 0 in all training rows",
+                agreed=True,
+            )
+        found.verify_trained(comm.allreduce(counts), first.path, test)
         shuffle.finish()
         progress = Progress(n, "writing", stream=None if quiet else sys.__stderr__)
         write = partial(_write, files, header, layout, shuffle.read, progress, ids=ids)
@@ -372,6 +386,27 @@ def _verify_cells(blocks: TableBlocks, features: list[str], label: str) -> None:
             raise DataError(f"{path}: {name} is missing in all rows; {cure}")
     if not any(blocks.rows):
         raise DataError(f"{path}: each row misses a cell, and --missing drop drops all")
+
+
+def _verify_test_file(
+    blocks: TableBlocks, test: TableReader, columns: Iterable[str]
+) -> None:
+    """Raise DataError for a file of test rows without rows, or of other types.
+
+    Texts among what are numbers or dates in training rows are named by row.
+    """
+    if not blocks.rows[-1]:
+        raise DataError(f"{test.path} holds no rows")
+    for name in columns:
+        trained, tested = (blocks.types_of(name, last=last) for last in (False, True))
+        if trained in (base.TEXT, base.EMPTY) or tested in (trained, base.EMPTY):
+            continue
+        if trained in base.NUMBERS and tested in base.NUMBERS:
+            continue
+        for block in blocks:
+            if block.path == test.path:
+                is_date = trained == base.DATE
+                as_numbers(block.table[name], name, block.row_name, dates=is_date)
 
 
 def _draw_test_rows(

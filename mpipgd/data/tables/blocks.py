@@ -82,6 +82,7 @@ class TableBlocks:
             name: common_type(survey.types[name] for survey in surveys)
             for name in self.names
         }
+        self._surveys = surveys
         self._read_texts_again()
         counts = np.array([survey.rows for survey in surveys], np.int64).reshape(-1, 2)
         self._source_first = self._first_in_table(counts[:, 0])
@@ -96,6 +97,14 @@ class TableBlocks:
         ]
         self.any_rows = bool(counts[:, 0].any())
         self.rows_left_out = int((counts[:, 0] - counts[:, 1]).sum())
+
+    def types_of(self, name: str, *, last: bool) -> str:
+        """Return the type of a column in the last table, or in all others."""
+        return common_type(
+            survey.types[name]
+            for survey, (reader, _) in zip(self._surveys, self._blocks, strict=True)
+            if (reader is self.readers[-1]) == last
+        )
 
     def _survey_all(self) -> dict[int, _Survey]:
         """Return the survey of each own block; each core that is free reads one."""

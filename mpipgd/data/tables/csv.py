@@ -122,7 +122,7 @@ class CsvReader:
             file.seek(self.starts[block])
             data = file.read(self.starts[block + 1] - self.starts[block])
         if self.dialect.encoding != "utf-8":
-            data = data.decode(self.dialect.encoding, errors="replace").encode()
+            data = self._decoded(block, data).encode()
         if b"\0" in data:
             row = data[: data.index(b"\0")].count(b"\n")
             raise DataError(f"{self.path}: {self._row(block, row)} holds a zero byte")
@@ -134,6 +134,21 @@ class CsvReader:
             if hexadecimal:
                 table = self._parse(block, data, {*texts, *hexadecimal})
         return self._with_thousands(table, texts)
+
+    def _decoded(self, block: int, data: bytes) -> str:
+        """Return the bytes of a block as text; DataError names the row that is none."""
+        encoding = self.dialect.encoding
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError as error:
+            line = data[: error.start].rfind(b"\n") + 1
+            cells = data[line : error.start].split(self.dialect.separator.encode())
+            column = self.names[min(len(cells), len(self.names)) - 1]
+            row = data[: error.start].count(b"\n")
+            raise DataError(
+                f"{self.path}: {self._row(block, row)}: {column} is no text of "
+                f"{encoding}; say what it is, as --encoding latin-1"
+            ) from error
 
     def _parse(
         self,

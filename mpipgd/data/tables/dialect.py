@@ -153,11 +153,14 @@ def _verify_given(
             "ones"
         )
     try:
-        codecs.lookup(encoding or "utf-8")
+        extends_ascii = ",\na".encode(encoding or "utf-8") == b",\na"
     except LookupError:
+        extends_ascii = False
+    if not extends_ascii:
         raise UsageError(
-            f"--encoding is {encoding!r}, expected one as utf-8, latin-1, cp1252"
-        ) from None
+            f"--encoding is {encoding!r}, expected one that extends ASCII, as utf-8, "
+            "latin-1, cp1252"
+        )
 
 
 def _encoding(sample: bytes, at_end: bool) -> str:
