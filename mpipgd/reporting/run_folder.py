@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from ..errors import CheckpointError, UsageError
 from .base import Record, RunFolderProtocol
 
 DATA_FILE = "data.h5"  # in a run folder: the bundled set that the run took
+# of the names of data, which names of folders go without
+ENDINGS = r"(\.(h5|csv|tsv|txt|parquet|pq|arrow|feather|npz|svm))?(\.(gz|bz2))?$"
 HEARTBEAT_SECONDS = 5.0  # least seconds between two writes of progress.json
 
 
@@ -32,7 +35,7 @@ def create_folder(
 
     Raises CheckpointError where it cannot be created.
     """
-    stem = Path(data).name.removesuffix(".h5") or "data"
+    stem = re.sub(ENDINGS, "", Path(data).name) or "data"
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{stem}-{kind}"
     folder, attempt = Path(given or f"runs/{name}"), 1
     while given is None and folder.exists():
