@@ -254,7 +254,7 @@ def _make(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
 def _import(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
     from ..comm import mpi
     from ..data.create.ingest import ingest
-    from ..data.create.table import parse_date, parse_hash, parse_ordinal
+    from ..data.create.roles import parse_date, parse_hash, parse_ordinal
 
     parsers = {"ordinal": parse_ordinal, "hash": parse_hash, "date": parse_date}
     options = _given(args, IMPORT_OPTIONS)

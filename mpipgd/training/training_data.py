@@ -13,7 +13,7 @@ from ..config.options import TrainConfig
 from ..data.create import cache
 from ..data.create.bundled import path_of
 from ..data.create.ingest import is_source
-from ..data.create.table import parse_date, parse_hash, parse_ordinal
+from ..data.create.roles import parse_date, parse_hash, parse_ordinal
 from ..data.hdf5.source import Source, open_data
 from ..errors import UsageError
 

@@ -7,7 +7,7 @@ import pytest
 from mpipgd import ReadOptions, evaluate, predict, train
 from mpipgd.comm import mpi
 from mpipgd.data.create.ingest import ingest
-from mpipgd.data.create.table import parse_date, parse_hash
+from mpipgd.data.create.roles import parse_date, parse_hash
 from mpipgd.data.hdf5.source import open_data
 from mpipgd.data.matrix import Csr
 from mpipgd.errors import DataError, UsageError

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mpipgd.comm import mpi
 from mpipgd.data.create import external_shuffle
 from mpipgd.data.create import ingest as importing
-from mpipgd.data.create.table import parse_ordinal
+from mpipgd.data.create.roles import parse_ordinal
 from mpipgd.data.hdf5.source import scan
 from mpipgd.data.matrix import Csr
 from mpipgd.data.tables import csv as csv_tables

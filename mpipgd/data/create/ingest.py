@@ -30,6 +30,7 @@ from .arrays import (
     read_openml,
     read_svmlight,
 )
+from .roles import find_roles
 from .split import ShardLayout, output_files, write_files, write_in_order
 from .table import Import, draw_order, import_table
 
@@ -59,7 +60,14 @@ SUFFIXES = {
 }
 FLAGS = {"header": "no-header", "id_column": "id"}
 CSV_OPTIONS = ("separator", "decimal", "thousands", "encoding", "header")
-CREATION_OPTIONS = ("comm", "readers", "out", "quiet")  # not of the command line
+CREATION_OPTIONS = {
+    "comm",
+    "readers",
+    "out",
+    "quiet",
+    "names",
+    "path",
+}  # not of the command line
 
 
 def ingest(
@@ -309,7 +317,10 @@ def kind_of(source: str) -> str:
 def _verify_options(kind: str, options: dict[str, Any]) -> None:
     """Raise UsageError for an option that a kind of sources does not take."""
     if kind in TABLE_READERS:
-        known = {*inspect.signature(import_table).parameters} - {*CREATION_OPTIONS}
+        parameters = [
+            inspect.signature(f).parameters for f in (import_table, find_roles)
+        ]
+        known = {name for of_one in parameters for name in of_one} - CREATION_OPTIONS
         known |= {*CSV_OPTIONS} if kind == "csv" else set()
     else:
         known = {*inspect.signature(ARRAY_READERS[kind]).parameters, "task", "dtype"}
