@@ -51,6 +51,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def available_memory() -> int:
+    """Return the bytes of memory that programs may still take on this machine."""
+    with open("/proc/meminfo") as file:
+        for line in file:
+            name, _, size = line.partition(":")
+            if name == "MemAvailable":
+                return int(size.split()[0]) << 10
+    return 0
+
+
 def local_size() -> int:
     """Return the number of ranks on this machine according to the launcher."""
     return _first_number(_LOCAL_SIZE, 1)

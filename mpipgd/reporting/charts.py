@@ -168,7 +168,7 @@ def bar_chart(
     for tick in scale.ticks:
         at = scale(tick)
         body.append(f'<path class="grid" d="M{at:.1f},8V{height - 44:.1f}"/>')
-        body.append(_text(at, height - 28, f"{tick:g}", anchor="middle"))
+        body.append(_text(at, height - 28, f"{tick:,.7g}", anchor="middle"))
     body.append(_text((left + right) / 2, height - 8, unit, anchor="middle"))
     for row, label in enumerate(labels):
         top = 10 + 24.0 * row
@@ -268,10 +268,10 @@ def _grid(x: _Scale, y: _Scale, shape: Shape) -> Iterator[str]:
     bottom, right = shape.bottom, shape.right
     for tick in y.ticks:
         yield f'<path class="grid" d="M{LEFT},{y(tick):.1f}H{right}"/>'
-        yield _text(LEFT - 6, y(tick) + 4, f"{tick:g}", anchor="end")
+        yield _text(LEFT - 6, y(tick) + 4, f"{tick:,.7g}", anchor="end")
     for tick in x.ticks:
         yield f'<path class="grid" d="M{x(tick):.1f},{TOP}V{bottom}"/>'
-        yield _text(x(tick), bottom + 17, f"{tick:g}", anchor="middle")
+        yield _text(x(tick), bottom + 17, f"{tick:,.7g}", anchor="middle")
     yield f'<path class="axis" d="M{LEFT},{TOP}V{bottom}H{right}"/>'
     yield _text((LEFT + right) / 2, bottom + 38, x.axis.label, anchor="middle")
     middle = (TOP + bottom) / 2

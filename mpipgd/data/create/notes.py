@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ...comm import mpi
 from ..encoding import CATEGORY, Encoding, is_number_text, shown
 from ..tables import base
-from ..tables.blocks import TableBlocks
+from ..tables.blocks import Block, TableBlocks
 from .label import Label
 from .learn import first_that_is_no_number
+
+if TYPE_CHECKING:
+    from ...array_types import FloatArray
+    from ...comm.mpi import Comm
 
 LARGEST_EXACT = 2**53  # whole numbers above lose digits as float64
 LARGEST_ID = 1e40  # above, numbers are measurements rather than ids
@@ -21,16 +26,17 @@ def notes(
     blocks: TableBlocks,
     label: Label,
     encoding: Encoding,
-    columns: Sequence[str],
+    bounds: NumberBounds,
     unknown: int,
 ) -> list[str]:
-    """Return the notes on a table of which some columns are used; collective.
+    """Return the notes on a table; collective.
 
-    unknown: texts of test rows that no training row has.
+    bounds: of this rank's numbers. unknown: texts of test rows that no training row
+    has.
     """
     return [
         *_notes(blocks, label, unknown),
-        *_notes_on_numbers(blocks, columns),
+        *bounds.notes(blocks.comm),
         *_notes_on_texts(blocks, encoding),
     ]
 
@@ -54,32 +60,49 @@ def _notes(blocks: TableBlocks, label: Label, unknown: int) -> Iterator[str]:
         )
 
 
-def _notes_on_numbers(blocks: TableBlocks, columns: Sequence[str]) -> Iterator[str]:
-    """Yield notes on columns of whole numbers that float64 rounds; collective."""
-    from pyarrow import compute, types
+class NumberBounds(NamedTuple):
+    """Of columns of numbers: the largest values, and whether large ones have fractions.
 
-    names = [name for name in columns if blocks.types[name] in base.NUMBERS]
-    largest = np.zeros(len(names))
-    is_whole = np.ones(len(names))
-    for block in blocks:
-        for k, name in enumerate(names):
+    Both (k,), in float64.
+    """
+
+    names: tuple[str, ...]
+    largest: FloatArray
+    has_fractions: FloatArray
+
+    def plus(self, block: Block) -> NumberBounds:
+        """Return the bounds with those of the cells of a block."""
+        from pyarrow import compute, types
+
+        largest, has_fractions = self.largest.copy(), self.has_fractions.copy()
+        for k, name in enumerate(self.names):
             column = block.table[name]
             if types.is_string(column.type) or types.is_null(column.type):
                 continue
             bounds = compute.min_max(column).as_py()
-            values = [abs(value) for value in bounds.values() if value is not None]
-            largest[k] = max(largest[k], *map(float, values)) if values else largest[k]
+            values = [abs(float(v)) for v in bounds.values() if v is not None]
+            largest[k] = max([largest[k], *values])
             if types.is_floating(column.type) and largest[k] > LARGEST_EXACT:
                 fractions = compute.not_equal(column, compute.floor(column))
-                is_whole[k] *= not compute.any(fractions).as_py()
-    largest = np.array(mpi.allreduce_max(blocks.comm, largest.tolist()))
-    has_fractions = mpi.allreduce_max(blocks.comm, (1 - is_whole).tolist())
-    for name, size, fractions in zip(names, largest, has_fractions):
-        if LARGEST_EXACT < size < LARGEST_ID and not fractions:
-            yield (
-                f"{name} holds whole numbers above 2^53, which lose digits; "
-                f"--drop-column {name!r} leaves it out"
-            )
+                has_fractions[k] = max(has_fractions[k], compute.any(fractions).as_py())
+        return NumberBounds(self.names, largest, has_fractions)
+
+    def notes(self, comm: Comm) -> Iterator[str]:
+        """Yield notes on whole numbers that float64 rounds, on any rank; collective."""
+        largest = mpi.allreduce_max(comm, self.largest.tolist())
+        has_fractions = mpi.allreduce_max(comm, self.has_fractions.tolist())
+        for name, size, fractions in zip(self.names, largest, has_fractions):
+            if LARGEST_EXACT < size < LARGEST_ID and not fractions:
+                yield (
+                    f"{name} holds whole numbers above 2^53, which lose digits; "
+                    f"--drop-column {name!r} leaves it out"
+                )
+
+
+def number_bounds(blocks: TableBlocks, columns: Sequence[str]) -> NumberBounds:
+    """Return the bounds of those columns that hold numbers, before any block."""
+    names = tuple(name for name in columns if blocks.types[name] in base.NUMBERS)
+    return NumberBounds(names, np.zeros(len(names)), np.zeros(len(names)))
 
 
 def _notes_on_texts(blocks: TableBlocks, encoding: Encoding) -> Iterator[str]:

@@ -39,7 +39,7 @@ from .learn import (
     learn_encoding,
     verify_missing,
 )
-from .notes import notes
+from .notes import notes, number_bounds
 from .roles import Roles, column_name, find_roles
 from .split import ShardLayout, output_files, write_files, write_in_order
 from .targets import verify_task
@@ -131,6 +131,7 @@ def import_table(
     header = _header(encoding, label, first.path, roles.weight, dtype)
     ids = None if roles.id is None else _id_dtype(blocks, roles.id)
     tally = Tally(0, 0.0, np.zeros((2, len(label.classes or ())), np.int64))
+    bounds = number_bounds(blocks, [*roles.features, roles.label])
     with _shuffle(blocks, header, files[0], ids) as shuffle:
         destinations = layout.destinations(order)
         with mpi.raise_collectively(comm), translate_os_errors(files[0], DataError):
@@ -145,6 +146,7 @@ def import_table(
                 shuffle.append(destinations[span], rows)
                 unknown = _count_unknown(encoding, block)
                 tally = tally.plus(rows, is_training[span], unknown)
+                bounds = bounds.plus(block)
         tally = tally.allreduce(comm)
         if roles.weight is not None and not tally.training_weight:
             raise DataError(
@@ -156,8 +158,7 @@ def import_table(
         progress = Progress(n, "writing", stream=None if quiet else sys.__stderr__)
         write = partial(_write, files, header, layout, shuffle.read, progress, ids=ids)
         mpi.on_root(comm, write)
-    columns = [*roles.features, roles.label]
-    said = notes(blocks, label, encoding, columns, tally.unknown)
+    said = notes(blocks, label, encoding, bounds, tally.unknown)
     return Import(header, layout.rows, files, said)
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ...array_types import BoolArray, IntArray
     from ...comm.mpi import Comm
 
-KEPT_BYTES = 512 << 20  # of blocks that a rank keeps in memory instead of reading again
+KEPT_BYTES = 2 << 30  # of blocks that a rank keeps at most instead of reading again
+KEPT_SHARE = 4  # and at most this part of a rank's part of the memory that is free
 
 
 class Block(NamedTuple):
@@ -68,6 +69,8 @@ class TableBlocks:
             for block in range(reader.n_blocks)
         ]
         self._own = range(*even_partition(len(self._blocks), comm.size, comm.rank))
+        memory = environment.available_memory() // environment.local_size()
+        self._budget = min(KEPT_BYTES, memory // KEPT_SHARE)
         self._kept: dict[int, Any] = {}
         self._kept_bytes = 0
         self.texts = frozenset(texts)
@@ -143,7 +146,7 @@ class TableBlocks:
         return reader.read(number, texts=self.texts & set(reader.names))
 
     def _keep(self, block: int, table: Any) -> None:
-        if self._kept_bytes + table.nbytes <= KEPT_BYTES:
+        if self._kept_bytes + table.nbytes <= self._budget:
             self._kept[block] = table
             self._kept_bytes += table.nbytes
 
