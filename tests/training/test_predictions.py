@@ -64,6 +64,7 @@ def expected(home, data, split):
     return p, output, model.probability(output)
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("ending", READERS)
 @pytest.mark.parametrize("n_classes", [None, 2, 3])
 def test_tables_are_read_back_exactly(comm, folder, agree, ending, n_classes):
