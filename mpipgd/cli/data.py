@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config.options import BUNDLED
 from .base import ParallelCommand, Printer, complete_with
+from .train import OPTIONS, add_flag
 
 if TYPE_CHECKING:
     from ..comm.mpi import Comm
@@ -23,26 +24,14 @@ SYNTHETIC_OPTIONS = (
     "dtype",
 )
 CSV_OPTIONS = ("separator", "decimal", "thousands", "encoding", "header")
+TABLE_OPTIONS = (  # those of `mpipgd train` on a table
+    *("label", "task", "drop_column", "missing", "ordinal", "hash", "date"),
+    *("date_parts", "test", "stratify", "group", "weight", *CSV_OPTIONS),
+)
+ALIASES = {"label": ("--target",), "drop_column": ("--drop",)}
 IMPORT_OPTIONS = (
-    "task",
-    "label",
-    "ordinal",
-    "hash",
-    "date",
-    "date_parts",
-    "drop_column",
-    "weight",
-    "id_column",
-    "missing",
-    "test",
-    "stratify",
-    "group",
-    *CSV_OPTIONS,
-    "x_name",
-    "y_name",
-    "labels_file",
-    "version",
-    "dtype",
+    *TABLE_OPTIONS,
+    *("id_column", "x_name", "y_name", "labels_file", "version", "dtype"),
 )
 
 
@@ -108,99 +97,24 @@ def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("csv", "parquet", "arrow", "svmlight", "npz", "idx", "openml"),
         help="format of SOURCE (by its name)",
     )
-    add(
-        "--task",
-        choices=("regression", "binary", "multiclass"),
-        help="what the label is (text, and two whole numbers: classes; other numbers "
-        "of tables: regression)",
-    )
-    add(
-        *("--label", "--target"),
-        metavar="COLUMN",
-        help="table: column to predict, by name or number (the last)",
-    )
-    add(
-        "--ordinal",
-        action="append",
-        metavar='"C=LOW<…<HIGH"',
-        help="table: a column of ordered texts, made one number; repeatable",
-    )
-    add(
-        "--hash",
-        action="append",
-        metavar="C=2^BITS",
-        help="table: a column of many texts, hashed to features; X is sparse then",
-    )
-    add(
-        "--date",
-        action="append",
-        metavar="C=%%d/%%m/%%Y",
-        help="table: a column of dates, and their format if it is not ISO 8601",
-    )
-    add(
-        "--date-parts",
-        action="append",
-        metavar="COLUMN",
-        help="table: a column of dates that become year, month, day, weekday and, with "
-        "times, hour; others become days since 1970",
-    )
-    add(
-        *("--drop-column", "--drop"),
-        action="append",
-        metavar="COLUMN",
-        help="table: leave out; repeatable",
-    )
-    add("--weight", metavar="COLUMN", help="table: the weights of the rows")
-    add(
+    table = parser.add_argument_group("table: CSV, Parquet, Arrow")
+    for option in TABLE_OPTIONS:
+        add_flag(table, OPTIONS[option], *ALIASES.get(option, ()))
+    table.add_argument(
         "--id",
         dest="id_column",
         metavar="COLUMN",
-        help="table: the ids of the rows, kept for mpipgd predict --id",
+        help="the ids of the rows, kept for mpipgd predict --id",
     )
-    add(
-        "--missing",
-        choices=("error", "drop", "mean", "median", "most-frequent", "indicator"),
-        help="table: refuse missing cells (error), drop their rows, or fill them in "
-        "with what training rows have; texts with the most frequent one",
-    )
-    add("--test", metavar="FILE", help="table: the test rows, instead of --test-size")
-    add(
-        "--stratify",
-        action="store_true",
-        default=None,
-        help="table: the same share of every class as test rows",
-    )
-    add(
-        "--group",
-        metavar="COLUMN",
-        help="table: groups, of which all rows or none are test rows",
-    )
-    add_csv_arguments(parser)
     add("--x-name", metavar="NAME", help="NPZ: array of features (X)")
     add("--y-name", metavar="NAME", help="NPZ: array of labels (y)")
     add(
         *("--labels-file", "--labels"),
         metavar="FILE",
-        help="IDX: file of labels (by the images' name)",
+        help="IDX, scipy's NPZ: file of labels (IDX: by the images' name)",
     )
     add("--version", help="OpenML: version of the set (active)")
     _add_common_arguments(parser)
-
-
-def add_csv_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags that say how a CSV file is written."""
-    add = parser.add_argument
-    add("--separator", metavar="CHAR", help="CSV: between cells, or tab (recognised)")
-    add("--decimal", metavar="CHAR", help="CSV: decimal point or comma (recognised)")
-    add("--thousands", metavar="CHAR", help="CSV: between thousands, as , (none)")
-    add("--encoding", metavar="NAME", help="CSV: of the text (UTF-8, or else cp1252)")
-    add(
-        "--no-header",
-        dest="header",
-        action="store_false",
-        default=None,
-        help="CSV: the first line is data",
-    )
 
 
 def _add_info_arguments(parser: argparse.ArgumentParser) -> None:
@@ -254,13 +168,10 @@ def _make(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
 def _import(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
     from ..comm import mpi
     from ..data.create.ingest import ingest
-    from ..data.create.roles import parse_date, parse_hash, parse_ordinal
+    from ..data.create.roles import parse_column_options
 
-    parsers = {"ordinal": parse_ordinal, "hash": parse_hash, "date": parse_date}
-    options = _given(args, IMPORT_OPTIONS)
     with mpi.raise_collectively(comm):
-        for name in parsers.keys() & options.keys():
-            options[name] = parsers[name](options[name])
+        options = parse_column_options(_given(args, IMPORT_OPTIONS))
     done = ingest(
         comm,
         args.source,
@@ -338,7 +249,7 @@ def _say_written(args: argparse.Namespace, comm: "Comm", say: Printer) -> None:
 
 def _given(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
     """Return those of some arguments that were given, by name."""
-    values = {name: getattr(args, name) for name in names}
+    values = {name: vars(args).get(name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 

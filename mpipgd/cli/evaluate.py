@@ -8,23 +8,14 @@ from typing import TYPE_CHECKING, Any
 from ..config.options import BUNDLED
 from ..errors import UsageError
 from .base import ParallelCommand, Printer, complete_with
-from .data import CSV_OPTIONS, add_csv_arguments
+from .data import CSV_OPTIONS
+from .train import OPTIONS, add_flag
 
 if TYPE_CHECKING:
     from ..comm.mpi import Comm
     from ..training.inference import ReadOptions
 
 MAX_LISTED_CLASSES = 20
-NAMES = {  # key of a metric -> its name in the table
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "r2": "R²",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "log_loss": "log-loss",
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-}
 CLASS_NAMES = {
     "rows": "rows",
     "precision": "precision",
@@ -61,7 +52,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="table: refuse texts that are no category of the model (default), or take "
         "them as none",
     )
-    add_csv_arguments(parser)
+    for option in CSV_OPTIONS:
+        add_flag(parser, OPTIONS[option])
     add("--overwrite", action="store_true", help="replace an output that exists")
 
 
@@ -69,13 +61,13 @@ def read_options(args: argparse.Namespace) -> "ReadOptions":
     """Return how the data is read, from the arguments."""
     from ..training.inference import ReadOptions
 
-    csv = {name: getattr(args, name) for name in CSV_OPTIONS}
+    given = vars(args)  # without the flags that were not given
     return ReadOptions(
         args.x,
         args.y,
         tuple(args.drop_column),
         args.unknown == "ignore",
-        {name: value for name, value in csv.items() if value is not None},
+        {name: given[name] for name in CSV_OPTIONS if name in given},
     )
 
 
@@ -132,17 +124,17 @@ class EvaluateCommand(ParallelCommand):
 
 def _lines(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Yield the tables: splits, then a split's classes, or its confusion matrix."""
-    from ..reporting.tables import format_number, format_table
+    from ..reporting.tables import METRIC_NAMES, format_number, format_table
 
     first = next(iter(metrics.values()))
-    keys = [key for key in NAMES if key in first]
+    keys = [key for key in METRIC_NAMES if key in first]
     rows = [
         [
             "part",
             "rows",
             "loss (without penalty)",
             "score",
-            *(NAMES[key] for key in keys),
+            *(METRIC_NAMES[key] for key in keys),
         ]
     ]
     for split, of_split in metrics.items():
@@ -160,10 +152,10 @@ def _lines(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _target_lines(split: str, targets: list[dict[str, Any]]) -> Iterator[str]:
-    from ..reporting.tables import format_number, format_table
+    from ..reporting.tables import METRIC_NAMES, format_number, format_table
 
-    keys = [key for key in NAMES if key in targets[0]]
-    rows = [[f"{split}, target", *(NAMES[key] for key in keys)]]
+    keys = [key for key in METRIC_NAMES if key in targets[0]]
+    rows = [[f"{split}, target", *(METRIC_NAMES[key] for key in keys)]]
     for of_target in targets:
         values = [format_number(of_target[key], ".4g") for key in keys]
         rows.append([str(of_target["target"]), *values])

@@ -167,10 +167,13 @@ def _add_flags(
         if group not in groups:
             groups[group] = parser.add_argument_group(group)
         if option.name != POSITIONAL:
-            _add_flag(groups[group], option)
+            add_flag(groups[group], option)
 
 
-def _add_flag(group: argparse._ArgumentGroup, option: Field[Any]) -> None:
+def add_flag(
+    group: argparse._ActionsContainer, option: Field[Any], *aliases: str
+) -> None:
+    """Add the flag of an option, and other names for it."""
     name, text = flag(option.name), _help_text(option)
     if option_type(option).type is bool:
         group.add_argument(
@@ -191,7 +194,8 @@ def _add_flag(group: argparse._ArgumentGroup, option: Field[Any]) -> None:
         )
     elif option_type(option).item_type is str:
         group.add_argument(
-            name,
+            *(name, *aliases),
+            dest=option.name,
             action="append",
             default=argparse.SUPPRESS,
             help=text,
@@ -201,7 +205,7 @@ def _add_flag(group: argparse._ArgumentGroup, option: Field[Any]) -> None:
         choices = option.metadata["choices"]
         metavar = "|".join(choices) if choices else option.name.split("_")[-1].upper()
         action = group.add_argument(
-            name,
+            *(name, *aliases),
             dest=option.name,
             default=argparse.SUPPRESS,
             help=text,

@@ -115,10 +115,12 @@ class TrainConfig:
     date_parts: tuple[str, ...] | None = _table(
         None, "column of dates that become year, month, day, …; repeatable"
     )
-    test: str | None = _table(None, "table of the test rows, instead of --test-size")
+    test: str | None = _table(
+        None, "file of the test rows, instead of --test-size; also NPZ, IDX, svmlight"
+    )
     test_size: float | None = _table(None, "share of test rows [0.2]", low=0, high=0.99)
     group: str | None = _table(
-        None, "column of groups, of which all rows or none are test rows"
+        None, "column of groups, of which all rows or none are test or validation rows"
     )
     separator: str | None = _table(None, "of CSV cells [recognised]")
     decimal: str | None = _table(None, "decimal point or comma of a CSV [recognised]")

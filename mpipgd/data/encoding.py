@@ -90,6 +90,13 @@ class ColumnEncoding:
         return tuple(names)
 
     @property
+    def n_entries(self) -> int:
+        """How many of the features of a cell may be other than 0."""
+        if self.kind in (CATEGORY, HASH):
+            return 1 + self.indicator
+        return len(self.features)
+
+    @property
     def is_read_as_text(self) -> bool:
         """Whether cells are needed as they are written."""
         return self.kind in TEXTS or self.format is not None
@@ -309,7 +316,7 @@ def as_numbers(
             cells = column.cast(wanted, safe=False)
             return as_array(_days(cells) if dates else cells)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            pass  # some text is no number, or no date: found below
+            pass  # pyarrow does not say which cell: it is looked for below
     expected = "a date, as 2026-01-31" if dates else "a number"
     for row, cell in enumerate(column.to_pylist()):
         if cell is not None and not (is_date_text if dates else is_number_text)(cell):
@@ -380,8 +387,8 @@ class Encoding:
         """
         expected = [column.name for column in self.columns]
         missing = [name for name in expected if name not in names]
-        known = {*expected, *self.ignored, *ignored, self.label}
-        unknown = [name for name in names if name not in known]
+        allowed = {*expected, *self.ignored, *ignored, self.label}
+        unknown = [name for name in names if name not in allowed]
         if missing:
             raise DataError(
                 f"{path} has no column {missing[0]!r}{nearest(missing[0], unknown)}"
@@ -423,14 +430,34 @@ class Encoding:
 
         Features of a row are in ascending order.
         """
-        parts = []
+        of_columns = []
         for column, span in self._slices():
             entries = column.entries(
                 table[column.name], row_name, ignore_unknown=ignore_unknown
             )
-            parts.append(Entries(entries.features + span.start, entries.values))
-        features, values = (np.concatenate(arrays, axis=1) for arrays in zip(*parts))
+            of_columns.append(Entries(entries.features + span.start, entries.values))
+        features, values = (
+            np.concatenate(arrays, axis=1) for arrays in zip(*of_columns)
+        )
         return Entries(features, values)
+
+    @property
+    def n_entries(self) -> int:
+        """How many features of a row may be other than 0."""
+        return sum(column.n_entries for column in self.columns)
+
+    def count_unknown(self, rows: FloatArray | Entries) -> int:
+        """Return how many texts of encoded rows are no category: all features are 0."""
+        unknown, entry = 0, 0
+        for column, span in self._slices():
+            if column.kind == CATEGORY:
+                if isinstance(rows, Entries):
+                    ones = rows.values[:, entry]
+                else:
+                    ones = rows[:, span.start : span.start + len(column.categories)]
+                unknown += len(ones) - int(np.count_nonzero(ones))
+            entry += column.n_entries
+        return unknown
 
     def _slices(self) -> Iterator[tuple[ColumnEncoding, slice]]:
         start = 0
@@ -467,17 +494,20 @@ def _column(value: dict[str, Any]) -> ColumnEncoding:
     lists = {name: tuple(value.get(name, ())) for name in ("categories", "parts")}
     column = ColumnEncoding(**value | lists)
     if column.fill is None or column.kind in TEXTS:
-        fill = isinstance(column.fill, (str, type(None)))
+        has_fill = isinstance(column.fill, (str, type(None)))
     else:
-        fill = isinstance(column.fill, (int, float)) and math.isfinite(column.fill)
-    texts = all(isinstance(text, str) for text in column.categories)
-    hashes = type(column.size) is int and 0 <= column.size <= MAX_HASHES
-    parts = set(column.parts) <= {*PARTS} and (
-        column.kind != DATE_PARTS or column.parts
+        has_fill = isinstance(column.fill, (int, float)) and math.isfinite(column.fill)
+    has_parts = bool(column.parts) or column.kind != DATE_PARTS
+    fits = (
+        not unknown,
+        column.kind in KINDS,
+        has_fill,
+        has_parts and {*column.parts} <= {*PARTS},
+        all(isinstance(text, str) for text in column.categories),
+        type(column.size) is int and 0 <= column.size <= MAX_HASHES,
+        column.format is None or isinstance(column.format, str),
     )
-    dates = column.format is None or isinstance(column.format, str)
-    fit = fill and texts and hashes and parts and dates
-    if unknown or column.kind not in KINDS or not fit:
+    if not all(fits):
         raise ValueError(f"the column {value.get('name')!r} is none")
     return column
 

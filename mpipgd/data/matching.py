@@ -41,8 +41,8 @@ def match_features(model: Header, data: Header, path: str) -> IntArray | None:
         for name in model.feature_names
         if name not in positions and name not in optional
     ]
-    known = set(model.feature_names)
-    unknown = [name for name in data.feature_names if name not in known]
+    of_model = set(model.feature_names)
+    unknown = [name for name in data.feature_names if name not in of_model]
     if missing:
         raise DataError(
             f"{path} has no feature {missing[0]!r}{nearest(missing[0], unknown)}, "

@@ -103,7 +103,8 @@ def scaling_of(
     """Return the scaling over all ranks' rows; collective.
 
     items: the moments of each local worker. A column that does not vary, but for
-    rounding in `dtype`, gets a deviation of one. DataError where squares overflow.
+    rounding in `dtype`, gets that rounding as its deviation, one at least. DataError
+    where squares overflow.
     """
     n, mean, squares = tree_allreduce_objects(grid, items, merge)
     deviation = np.sqrt(squares / n)
@@ -116,7 +117,9 @@ def scaling_of(
             "1e150 and more",
             agreed=True,
         )
-    deviation[deviation <= 10 * np.finfo(dtype).eps * np.abs(mean)] = 1
+    rounding = 10 * np.finfo(dtype).eps * np.abs(mean)
+    constant = deviation <= rounding
+    deviation[constant] = np.maximum(1, rounding)[constant]
     return Scaling(cast(FloatArray, mean), deviation)
 
 

@@ -9,11 +9,16 @@ import numpy as np
 from ..comm import mpi
 from ..comm.reduction_tree import tree_allreduce_objects
 from ..errors import DataError, UsageError
-from .hdf5.held_out import HeldOutSource, draw_held_out, draw_stratified
+from .hdf5.held_out import (
+    HeldOutSource,
+    draw_grouped,
+    draw_held_out,
+    draw_stratified,
+)
 from .standardize import Moments, TargetScaling, merge, merge_all, moments
 
 if TYPE_CHECKING:
-    from ..array_types import BoolArray
+    from ..array_types import BoolArray, IntArray
     from ..comm.mpi import Comm
     from ..comm.topology import Grid
     from ..config.options import TrainConfig
@@ -38,13 +43,27 @@ def _draw(source: Source, options: TrainConfig) -> BoolArray:
     n, fraction, seed = source.rows["train"], options.validation, options.seed
     if n < 2:
         raise DataError(f"--validation takes at least 2 training rows, found {n}")
-    if not options.stratify:
-        return draw_held_out(n, fraction, seed)
-    if source.header.classes is None:
-        raise UsageError("--stratify takes classes; the task is regression")
-    y = source.read_targets("train", 0, n)
-    source.close()
-    return draw_stratified(y, fraction, seed)
+    try:
+        groups = source.read_groups("train", 0, n)
+        if groups is not None:
+            return _draw_groups(groups, options)
+        if not options.stratify:
+            return draw_held_out(n, fraction, seed)
+        if source.header.classes is None:
+            raise UsageError("--stratify takes classes; the task is regression")
+        return draw_stratified(source.read_targets("train", 0, n), fraction, seed)
+    finally:
+        source.close()
+
+
+def _draw_groups(groups: IntArray, options: TrainConfig) -> BoolArray:
+    """Return the validation rows of groups (n,): all rows of a group or none."""
+    if options.stratify:
+        raise UsageError("--stratify: the data has groups, which are held out whole")
+    distinct, numbers = np.unique(groups, return_inverse=True)
+    if len(distinct) < 2:
+        raise DataError("--validation holds out whole groups: training rows have one")
+    return draw_grouped(numbers, options.validation, options.seed)
 
 
 def target_scaling(

@@ -85,12 +85,12 @@ def plot_loss(records: Sequence[Record], path: str | os.PathLike[str]) -> Figure
             style = series_style(PART_STYLES[part])
             left.plot(x, y, label=f"{part} objective", **style)
     right = left.twinx()
-    part = "test" if _has(records, "test_loss") else "training"
-    scores = {"score": (part, ":"), "validation_score": ("validation", "-.")}
-    for key, (part, dots) in scores.items():
+    scored = "test" if _has(records, "test_loss") else "training"
+    scores = {"score": (scored, ":"), "validation_score": ("validation", "-.")}
+    for key, (split, dots) in scores.items():
         if _has(records, key):
             y = _values(records, key)
-            right.plot(x, y, color="#555555", ls=dots, label=f"{part} score")
+            right.plot(x, y, color="#555555", ls=dots, label=f"{split} score")
     right.set_ylabel("score (R² or accuracy)")
     left.set(xlabel="epochs", ylabel="objective: mean loss a row + penalty")
     figure.legend(loc="outside upper center", ncols=3, frameon=False)

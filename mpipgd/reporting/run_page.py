@@ -20,7 +20,13 @@ from . import html
 from .charts import SQUARE, Axis, Series, bar_chart, line_chart
 from .plots import AXES, PART_STYLES, VALIDATION, axis_of
 from .run_folder import read_epochs
-from .tables import format_bytes, format_digits, format_number, format_score
+from .tables import (
+    METRIC_NAMES,
+    format_bytes,
+    format_digits,
+    format_number,
+    format_score,
+)
 
 if TYPE_CHECKING:
     from .base import Record
@@ -32,16 +38,6 @@ MOST_OUTPUTS = 12  # columns of coefficients that fit on paper
 HEADER = ("task", "n_features", "classes", "feature_names", "target", "targets")
 MOST_RANKS = 48  # bars of ranks
 MOST_SETTINGS = 50  # rows of settings of a sweep
-METRICS = {  # key in evaluation.json -> name
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "r2": "R²",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "log_loss": "log-loss",
-    "roc_auc": "area under the ROC curve",
-    "average_precision": "average precision",
-}
 CLASS_METRICS = {
     "precision": "precision",
     "recall": "recall",
@@ -219,9 +215,9 @@ def _steps(summary: Mapping[str, Any]) -> str:
     steps, iterations = summary["steps"], summary.get("iterations")
     if not iterations:
         return _count(steps, "step")
-    taken = f"{_count(iterations, 'iteration')} of L-BFGS"
+    of_lbfgs = f"{_count(iterations, 'iteration')} of L-BFGS"
     of_sgd = steps - iterations * (steps // max(1, summary["epochs"]))
-    return f"{_count(of_sgd, 'step')} and {taken}" if of_sgd > 0 else taken
+    return f"{_count(of_sgd, 'step')} and {of_lbfgs}" if of_sgd > 0 else of_lbfgs
 
 
 def _duration(seconds: float) -> str:
@@ -241,8 +237,8 @@ def _facts(run: RunFiles) -> dict[str, Any]:
     facts: dict[str, Any] = {"data": run.options["data"]}
     targets = run.model.get("targets") or [run.model.get("target")]
     if targets[0]:
-        more = ", …" if len(targets) > MOST_OUTPUTS else ""
-        facts["target"] = ", ".join(map(str, targets[:MOST_OUTPUTS])) + more
+        ellipsis = ", …" if len(targets) > MOST_OUTPUTS else ""
+        facts["target"] = ", ".join(map(str, targets[:MOST_OUTPUTS])) + ellipsis
     facts["seed"] = run.options["seed"]
     if environment:
         hosts = environment["hosts"]
@@ -344,14 +340,15 @@ def _sweep_section(run: RunFiles) -> Iterator[str]:
         state = "chosen" if setting is best else state
         rows.append((*(f"{setting[key]:g}" for key in keys), loss, score, state))
     yield html.heading(f"The {len(settings)} settings of --many")
-    part = "validation" if chosen_by == "validation_score" else run.part
-    text = f"Trained in one pass, and chosen by the {part} {run.score}"
-    more = f"; the best {MOST_SETTINGS} are shown" if len(settings) > len(rows) else ""
+    split = "validation" if chosen_by == "validation_score" else run.part
+    text = f"Trained in one pass, and chosen by the {split} {run.score}"
+    if len(settings) > len(rows):
+        text += f"; the best {MOST_SETTINGS} are shown"
     yield html.paragraph(
-        f"{text}{more}. The curves are of the best at each evaluation, all that "
+        f"{text}. The curves are of the best at each evaluation, all that "
         "follows is of the chosen one."
     )
-    headings = (*keys, "training objective", f"{part} {run.score}", "")
+    headings = (*keys, "training objective", f"{split} {run.score}", "")
     yield html.table(headings, rows, [row[-1] == "diverged" for row in rows])
 
 
@@ -396,9 +393,9 @@ def _metrics_section(part: str, measured: Mapping[str, Any]) -> Iterator[str]:
     """Yield the scores of a part; notes say why some are not defined."""
     metrics = measured.get("metrics") or {}
     rows = [
-        (METRICS[name], format_digits(value))
+        (METRIC_NAMES[name], format_digits(value))
         for name, value in metrics.items()
-        if name in METRICS and value is not None
+        if name in METRIC_NAMES and value is not None
     ]
     if not rows and not measured.get("notes"):
         return
@@ -436,12 +433,12 @@ def _class_table(classes: Sequence[Mapping[str, Any]], weighted: bool) -> str:
 
 
 def _target_table(targets: Sequence[Mapping[str, Any]]) -> str:
-    keys = [key for key in METRICS if any(key in row for row in targets)]
+    keys = [key for key in METRIC_NAMES if any(key in row for row in targets)]
     rows = [
         (str(row["target"]), *(format_digits(row.get(key)) for key in keys))
         for row in targets
     ]
-    return html.table(("target", *(METRICS[key] for key in keys)), rows)
+    return html.table(("target", *(METRIC_NAMES[key] for key in keys)), rows)
 
 
 def _roc_figure(part: str, measured: Mapping[str, Any]) -> str:
@@ -568,9 +565,9 @@ def _next_commands(run: RunFiles) -> list[str]:
     data = [str(bundled.absolute()) if bundled.exists() else run.options["data"]]
     features = [*data, *(["--x", run.options["x"]] if run.options.get("x") else [])]
     labelled = [*features, *(["--y", run.options["y"]] if run.options.get("y") else [])]
-    alone = "python -m mpipgd"
+    serial = "python -m mpipgd"
     hosts = run.environment.get("hosts") or {"": 1}
-    parallel = f"mpirun -n {run.summary.get('ranks', sum(hosts.values()))} {alone}"
+    parallel = f"mpirun -n {run.summary.get('ranks', sum(hosts.values()))} {serial}"
     epochs = ["--epochs", str(2 * run.options["epochs"])] if run.finished else []
     commands: list[tuple[str, ...]] = [(parallel, "train", "--resume", folder, *epochs)]
     if run.model:
@@ -579,8 +576,8 @@ def _next_commands(run: RunFiles) -> list[str]:
             (parallel, "predict", folder, *features, "-o", "predictions.csv"),
         ]
     if run.model.get("coef") is not None:
-        commands.append((alone, "coef", folder))
-    commands.append((alone, "report", folder, "--html"))
+        commands.append((serial, "coef", folder))
+    commands.append((serial, "report", folder, "--html"))
     return [f"{program} {shlex.join(words)}" for program, *words in commands]
 
 

@@ -2,6 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 
+METRIC_NAMES = {  # key of a metric -> its name
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R²",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "log_loss": "log-loss",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+}
+
 
 def format_table(
     rows: Iterable[Sequence[str]], *, right_aligned: bool = False

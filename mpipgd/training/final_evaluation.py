@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .inference import Model
     from .metrics.curves import Curve
 
-PARTS = ("test", "validation")  # the first that has rows is evaluated
+EVALUATED = ("test", "validation")  # the first of these splits that has rows
 MAX_MATRIX_CLASSES = 26  # of a confusion matrix that fits on paper
 MAX_CURVES = 12  # classes with a ROC curve
 MAX_CONFUSED = 20  # the most frequent mistakes
@@ -36,18 +36,18 @@ def evaluate_final(model: Model, source: Source, *, comm: Comm) -> Evaluation:
     In one pass over the test rows; over the validation rows where there are none;
     without either, nothing. The same on any number of ranks, and bounded in size.
     """
-    part = next((name for name in PARTS if source.rows.get(name)), None)
-    if part is None:
+    split = next((name for name in EVALUATED if source.rows.get(name)), None)
+    if split is None:
         return {}
     labels = model.header.classes
-    sample = _Sample(comm, source.rows[part] if labels is None else 0)
+    sample = _Sample(comm, source.rows[split] if labels is None else 0)
     metrics = inference.evaluate_split(
-        model, source, part, comm=comm, observer=sample, max_curves=MAX_CURVES
+        model, source, split, comm=comm, observer=sample, max_curves=MAX_CURVES
     )
     source.close()
     evaluation: dict[str, Any] = {
         "rows": metrics["rows"],
-        "weighted": part in source.weighted,
+        "weighted": split in source.weighted,
         "metrics": {name: metrics[name] for name in METRICS if name in metrics},
         "notes": metrics["notes"],
     }
@@ -55,14 +55,14 @@ def evaluate_final(model: Model, source: Source, *, comm: Comm) -> Evaluation:
         evaluation["predicted_true"] = sample.predicted_true(model.header)
         if "targets" in metrics:
             evaluation["by_target"] = metrics["targets"][:MAX_MATRIX_CLASSES]
-        return {part: evaluation}  # type: ignore[dict-item]
+        return {split: evaluation}  # type: ignore[dict-item]
     evaluation |= {"classes": list(labels), "roc": sample.curves}
     confusion = metrics["confusion_matrix"]
     if len(labels) <= MAX_MATRIX_CLASSES:
         evaluation |= {"confusion": confusion, "by_class": metrics["classes"]}
     else:
         evaluation["confused"] = _most_confused(np.array(confusion), labels)
-    return {part: evaluation}  # type: ignore[dict-item]
+    return {split: evaluation}  # type: ignore[dict-item]
 
 
 class _Sample(inference.SplitObserver):
@@ -108,10 +108,11 @@ class _Sample(inference.SplitObserver):
         """Return the chosen rows of the first targets, on all ranks; collective."""
         names = header.targets or (header.target,)
         of_ranks = self._comm.allgather(self._pairs)
-        parts = sorted(
-            (part for of_rank in of_ranks for part in of_rank), key=lambda part: part[0]
+        blocks = sorted(
+            (block for of_rank in of_ranks for block in of_rank),
+            key=lambda block: block[0],
         )
-        pairs = np.concatenate([values for _, values in parts])
+        pairs = np.concatenate([values for _, values in blocks])
         return [
             {
                 "target": name,

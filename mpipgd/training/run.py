@@ -96,11 +96,11 @@ def resume(
     if summary is not None:
         end = _end(summary, newest, TrainConfig(**stored), options)
         if end is not None:
-            more = ""
+            text = f"nothing left to do: {folder} {end.text}"
             if end.changes:
                 line = command_line("train", "--resume", folder, *end.changes)
-                more = f"; for more: {line}"
-            say(f"nothing left to do: {folder} {end.text}{more}")
+                text += f"; for more: {line}"
+            say(text)
             return summary
     return _run(options, comm, newest, say)
 

@@ -13,7 +13,7 @@ from ..config.options import TrainConfig
 from ..data.create import cache
 from ..data.create.bundled import path_of
 from ..data.create.ingest import is_source
-from ..data.create.roles import parse_date, parse_hash, parse_ordinal
+from ..data.create.roles import parse_column_options
 from ..data.hdf5.source import Source, open_data
 from ..errors import UsageError
 
@@ -30,7 +30,6 @@ TABLE_OPTIONS = (  # how a table is imported; see `ingest`
 DEFAULTS: dict[str, Any] = {
     field.name: field.default for field in dataclasses.fields(TrainConfig)
 }
-PARSERS = {"ordinal": parse_ordinal, "hash": parse_hash, "date": parse_date}
 
 
 def table_options(options: TrainConfig) -> dict[str, Any]:
@@ -41,10 +40,7 @@ def table_options(options: TrainConfig) -> dict[str, Any]:
 
 def import_options(options: TrainConfig) -> dict[str, Any]:
     """Return how `ingest` imports the table of a run; UsageError."""
-    importing = {
-        name: PARSERS[name](value) if name in PARSERS else value
-        for name, value in table_options(options).items()
-    }
+    importing = parse_column_options(table_options(options))
     if options.weight is not None:
         importing["weight"] = options.weight
     if options.stratify and options.test is None:

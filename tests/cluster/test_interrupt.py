@@ -15,6 +15,20 @@ from .test_doctor import VENDOR
 ENDLESS = ("digits", "--epochs", "100000", "--eval-every", "1000", "--no-picture")
 
 
+def start(command, folder):
+    """Start a command in a process group of its own, as a shell does."""
+    return subprocess.Popen(
+        list(map(str, command)),
+        env=os.environ | support.ENV,
+        cwd=folder,
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def interrupt(ranks, folder, wait, *words, launch=False, number=signal.SIGINT):
     """Start a training in a process group of its own, as a shell does; interrupt it.
 
@@ -27,16 +41,7 @@ def interrupt(ranks, folder, wait, *words, launch=False, number=signal.SIGINT):
         command += ["launch", "-n", str(ranks), "--"]
     elif ranks:
         command = [support.BIN / "mpirun", "-n", str(ranks), *command]
-    process = subprocess.Popen(
-        list(map(str, [*command, *ENDLESS, "--run", run, *words])),
-        env=os.environ | support.ENV,
-        cwd=folder,
-        start_new_session=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start([*command, *ENDLESS, "--run", run, *words], folder)
     try:
         if wait is None:
             limit = time.monotonic() + 60
@@ -160,16 +165,7 @@ def test_an_evaluation_that_is_interrupted_prints_no_traceback(tmp_path, table, 
 def interrupt_command(folder, *words):
     """Interrupt a command on two ranks while it imports; return its code and errors."""
     command = [support.BIN / "mpirun", "-n", "2", sys.executable, "-m", "mpipgd"]
-    process = subprocess.Popen(
-        list(map(str, [*command, *words])),
-        env=os.environ | support.ENV,
-        cwd=folder,
-        start_new_session=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start([*command, *words], folder)
     try:
         time.sleep(2)
         os.killpg(process.pid, signal.SIGINT)

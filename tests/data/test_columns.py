@@ -1,5 +1,7 @@
 """What can be said of columns: hashing, dates, thousands, groups, ids; more sources."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from mpipgd.data.create.ingest import ingest
 from mpipgd.data.create.roles import parse_date, parse_hash
 from mpipgd.data.hdf5.source import open_data
 from mpipgd.data.matrix import Csr
+from mpipgd.data.validation import hold_out
 from mpipgd.errors import DataError, UsageError
 
 from ..support import options
@@ -168,6 +171,34 @@ def test_groups_are_never_split(tmp_path):
     assert done.header.feature_names == ("a",)
 
 
+def test_groups_are_held_out_whole(tmp_path):
+    rng = np.random.default_rng(0)
+    who = rng.integers(30, size=400)
+    table = pd.DataFrame({"who": who, "a": who + 0.5, "y": rng.normal(size=400)})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    ingest(SELF, tmp_path / "t.csv", tmp_path / "o.h5", group="who", label="y")
+    config = options(tmp_path / "o.h5", tmp_path / "r", validation=0.3)
+    held_out = hold_out(SELF, open_data(SELF, config.data), config)
+    parts = [
+        {*held_out.read(split, 0, held_out.rows[split])[0][:, 0].tolist()}
+        for split in ("train", "validation", "test")
+    ]
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    assert len(set.union(*parts)) == 30
+    with pytest.raises(UsageError, match="--stratify: the data has groups"):
+        hold_out(
+            SELF,
+            open_data(SELF, config.data),
+            dataclasses.replace(config, stratify=True),
+        )
+
+
+def test_a_missing_group_is_refused_by_row(tmp_path):
+    (tmp_path / "t.csv").write_text("who,a,y\nx,1,1.5\n,2,2.5\n")
+    with pytest.raises(DataError, match="row 2: who, the group, is missing"):
+        ingest(SELF, tmp_path / "t.csv", tmp_path / "o.h5", group="who")
+
+
 def test_a_stratified_split_has_the_shares_of_all_classes(tmp_path):
     y = np.repeat(["a", "b", "c"], [100, 40, 10])
     pd.DataFrame({"x": np.arange(150) / 7, "y": y}).to_csv(
@@ -245,6 +276,45 @@ def test_sparse_matrices_of_scipy_are_read(tmp_path):
     out = tmp_path / "p.csv"
     predict(str(run), str(tmp_path / "X.npz"), str(out), comm=SELF)
     assert len(pd.read_csv(out)) == 60
+
+
+def idx(values):
+    """Return an array of bytes as an IDX file."""
+    shape = np.array(values.shape, ">u4").tobytes()
+    return b"\0\0\x08" + bytes([values.ndim]) + shape + values.tobytes()
+
+
+def test_images_come_with_a_file_of_test_images(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, n in (("train", 40), ("t10k", 10)):
+        images = rng.integers(256, size=(n, 2, 3), dtype=np.uint8)
+        labels = (np.arange(n) % 4).astype(np.uint8)
+        (tmp_path / f"{name}-images-idx3-ubyte").write_bytes(idx(images))
+        (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(idx(labels))
+    train_file, test_file = (
+        str(tmp_path / f"{name}-images-idx3-ubyte") for name in ("train", "t10k")
+    )
+    done = ingest(SELF, train_file, tmp_path / "o.h5", test=test_file)
+    assert done.rows == {"train": 40, "test": 10}
+    X, y = all_rows(tmp_path / "o.h5", "test")
+    np.testing.assert_array_equal(X, images.reshape(10, 6))
+    np.testing.assert_array_equal(y, labels)
+    (tmp_path / "t.svm").write_text("1 1:2\n")
+    with pytest.raises(DataError, match="are not both sparse"):
+        ingest(SELF, train_file, tmp_path / "p.h5", test=str(tmp_path / "t.svm"))
+
+
+def test_a_class_of_test_rows_only_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", X=np.eye(8), y=np.arange(8) % 2)
+    np.savez(tmp_path / "b.npz", X=np.eye(8), y=np.arange(8) % 3)
+    with pytest.raises(DataError, match="b.npz: y is 2, expected one of 0, 1"):
+        ingest(
+            SELF, tmp_path / "a.npz", tmp_path / "o.h5", test=str(tmp_path / "b.npz")
+        )
+    np.savez(tmp_path / "c.npz", X=np.eye(10), y=[0] * 9 + [1])
+    with pytest.raises(DataError, match="c.npz: the target is 1 in test rows"):
+        for seed in range(50):
+            ingest(SELF, tmp_path / "c.npz", tmp_path / f"{seed}.h5", seed=seed)
 
 
 def test_several_targets_of_an_npz_become_a_regression(tmp_path):

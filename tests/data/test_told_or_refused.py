@@ -5,6 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from mpipgd import train
+from mpipgd.comm import mpi
+
+from ..support import options
+
 
 @pytest.fixture
 def table(tmp_path, rng, monkeypatch):
@@ -85,3 +90,10 @@ def test_a_run_does_not_go_on_with_a_table_that_has_changed(table, rng, mpipgd):
     assert mpipgd(*words)[0] == 0
     summary = json.loads((table(labels).parent / "runs/run/summary.json").read_text())
     assert summary["epochs"] == 2
+
+
+def test_numbers_that_differ_by_rounding_alone_do_no_harm(tmp_path):
+    rows = [f"{10**18 + 97 * k},{k % 7}.5,{k}.5" for k in range(100)]
+    (tmp_path / "t.csv").write_text("\n".join(["key,a,y", *rows]) + "\n")
+    config = options(tmp_path / "t.csv", tmp_path / "runs" / "r", workers=1)
+    assert train(config, comm=mpi.comm_self())["loss"] < 1000

@@ -22,12 +22,12 @@ import numpy as np
 
 from ...errors import DataError
 from ..hdf5.header import Header
-from ..matrix import Csr, n_rows, width
+from ..matrix import Csr, n_rows, stack, width
 from .external_shuffle import permuted_reader
 from .targets import class_numbers, encode, numbers
 
 if TYPE_CHECKING:
-    from ...array_types import Array, IntArray
+    from ...array_types import Array, BoolArray, IntArray
     from .external_shuffle import RowReader
 
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open}
@@ -63,6 +63,38 @@ class Table:
     def rows(self) -> int:
         """The number of rows."""
         return n_rows(self.X)
+
+    def with_test(self, test: Table) -> Table:
+        """Return these rows for training and those of another table as test rows."""
+        if self.n_test is not None or self.y is None or test.y is None:
+            raise DataError(
+                f"{self.header.source} has test rows of its own: --test does not apply"
+            )
+        X: Array | Csr
+        if isinstance(self.X, Csr) and isinstance(test.X, Csr):
+            X = stack([self.X, test.X], self.X.width, self.header.dtype)
+        elif isinstance(self.X, Csr) or isinstance(test.X, Csr):
+            raise DataError(
+                f"{test.header.source} and {self.header.source} are not both sparse"
+            )
+        else:
+            X = np.concatenate([self.X, test.X])
+        return replace(self, X=X, y=np.concatenate([self.y, test.y]), n_test=test.rows)
+
+    def verify_trained(self, is_training: BoolArray) -> None:
+        """Raise DataError where no training row has the class of some test row.
+
+        is_training: (n,) of the rows.
+        """
+        if self.header.classes is None or self.y is None:
+            return
+        absent = set(self.y[~is_training].tolist()) - set(self.y[is_training].tolist())
+        if absent:
+            label = self.header.classes[min(absent)]
+            raise DataError(
+                f"{self.header.source}: the target is {label!r} in test rows and in no "
+                "training row"
+            )
 
     def shuffled(self, destinations: IntArray) -> RowReader:
         """Return `read(lo, hi)` of the rows in the order of their destinations."""
@@ -121,10 +153,11 @@ class Arrays:
         Sparse rows may have fewer features, whose values are 0, and classes may be
         absent. Without `labels` rows may have no targets. Raises DataError.
         """
-        found, expected, X = width(self.X), header.n_features, self.X
-        if found > expected or (found < expected and not isinstance(X, Csr)):
+        X, n_features, expected = self.X, width(self.X), header.n_features
+        fits = n_features <= expected if isinstance(X, Csr) else n_features == expected
+        if not fits:
             raise DataError(
-                f"{self.source} has {found} features, the model takes {expected}"
+                f"{self.source} has {n_features} features, the model takes {expected}"
             )
         if isinstance(X, Csr):
             X = X._replace(width=expected)
@@ -264,8 +297,9 @@ def labels_beside(source: str) -> str | None:
     """Return the file of the labels of IDX images, if there is one of such a name."""
     path = Path(source)
     name = path.name.replace("images-idx3", "labels-idx1")
-    beside = path.with_name(name)
-    return str(beside) if beside != path and beside.exists() else None
+    labels_file = path.with_name(name)
+    exists = labels_file != path and labels_file.exists()
+    return str(labels_file) if exists else None
 
 
 def read_openml(

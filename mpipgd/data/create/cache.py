@@ -79,8 +79,8 @@ def imported_before(
 def _all_files(data: str, test: str | None = None) -> list[str]:
     """Return the files that decide what is in a source."""
     files = [*source_files(data), *([test] if test else [])]
-    labels_file = labels_beside(files[0])
-    return files if labels_file is None else [*files, labels_file]
+    labels_files = [labels_beside(file) for file in files]
+    return [*files, *(file for file in labels_files if file is not None)]
 
 
 def applied(

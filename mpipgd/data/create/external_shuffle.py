@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -27,12 +27,15 @@ BUCKET_BYTES = 256 << 20
 
 
 class Rows(NamedTuple):
-    """X (n, width), y (n,), and row weights and ids (n,) where rows have some."""
+    """X (n, width), y (n,), row weights (n,) where rows have some.
+
+    extra: other arrays (n,) by the names of their datasets, as "id" and "group".
+    """
 
     X: Matrix
     y: Array
     weights: FloatArray | None = None
-    ids: Array | None = None
+    extra: Mapping[str, Array] = {}
 
 
 class UnorderedRows(NamedTuple):
@@ -41,7 +44,7 @@ class UnorderedRows(NamedTuple):
     X: FloatArray | Entries
     y: Array
     weights: FloatArray | None = None
-    ids: Array | None = None
+    extra: Mapping[str, Array] = {}
 
 
 RowReader: TypeAlias = Callable[[int, int], Rows]
@@ -70,8 +73,8 @@ class ExternalShuffle:
     in `folder`, which all ranks see, until `close`. Collective to make, to finish and
     to close.
 
-    entries: how many features of a row may be other than 0, where X is sparse. ids: the
-    dtype of the rows' ids, None without any.
+    entries: how many features of a row may be other than 0, where X is sparse. extra:
+    the dtypes of other arrays, see `Rows`.
     """
 
     def __init__(
@@ -82,18 +85,17 @@ class ExternalShuffle:
         folder: Path,
         *,
         entries: int = 0,
-        ids: np.dtype[Any] | None = None,
+        extra: Mapping[str, np.dtype[Any]] | None = None,
         bucket_bytes: int = BUCKET_BYTES,
     ) -> None:
-        self.comm, self._header = comm, header
+        self.comm, self._header, self._extra = comm, header, tuple(extra or ())
         columns: list[Any] = [("destination", "i8"), ("y", "f8")]
         if header.sparse:
             columns += [("features", "i4", (entries,))]
         columns += [("X", header.dtype, (entries or header.n_features,))]
         if header.weight is not None:
             columns.append(("weight", "f8"))
-        if ids is not None:
-            columns.append(("id", ids))
+        columns += (extra or {}).items()
         self._record = np.dtype(columns)
         self._bucket_rows = max(1, bucket_bytes // self._record.itemsize)
         # (destinations, fields) of rows, where there is one bucket
@@ -129,25 +131,29 @@ class ExternalShuffle:
             self.comm.barrier()
             return
         of_ranks: Any = self.comm.gather(self._in_memory)
-        self._in_memory = [part for of_rank in of_ranks or () for part in of_rank]
+        self._in_memory = [block for of_rank in of_ranks or () for block in of_rank]
 
     def read(self, lo: int, hi: int) -> Rows:
         """Return the rows of the destinations lo … hi-1; on rank 0, when finished."""
         size = self._bucket_rows
-        parts = []
+        of_buckets = []
         for number in range(lo // size, -(-hi // size)):
             start = number * size
             rows = slice(max(lo - start, 0), hi - start)
             bucket = self._bucket(number)
-            parts.append({name: values[rows] for name, values in bucket.items()})
-        fields = parts[0]
-        if len(parts) > 1:
-            fields = {n: np.concatenate([part[n] for part in parts]) for n in fields}
+            of_buckets.append({name: values[rows] for name, values in bucket.items()})
+        fields = of_buckets[0]
+        if len(of_buckets) > 1:
+            fields = {
+                name: np.concatenate([of_bucket[name] for of_bucket in of_buckets])
+                for name in fields
+            }
         X: Matrix = fields["X"]
         if self._header.sparse:
             X = _csr(fields["features"], fields["X"], self._header.n_features)
         y = fields["y"].astype(self._header.y_dtype)
-        return Rows(X, y, fields.get("weight"), fields.get("id"))
+        extra = {name: fields[name] for name in self._extra}
+        return Rows(X, y, fields.get("weight"), extra)
 
     def _bucket(self, number: int) -> dict[str, Array]:
         """Return the rows of a bucket in order; the last one stays loaded."""
@@ -160,13 +166,13 @@ class ExternalShuffle:
         assert fields is not None
         names = [name for name in fields if name != "destination"]
         if self._folder is None:
-            parts, self._in_memory = self._in_memory, []
-            n = sum(len(destinations) for destinations, _ in parts)
+            blocks, self._in_memory = self._in_memory, []
+            n = sum(len(destinations) for destinations, _ in blocks)
             ordered = {}
             for name in names:
                 column = np.dtype(fields[name][0])
                 ordered[name] = np.empty((n, *column.shape), column.base)
-                for destinations, values in parts:
+                for destinations, values in blocks:
                     ordered[name][destinations] = values[name]
             return ordered
         files = sorted(self._folder.glob(f"{number}-*"))
@@ -191,9 +197,9 @@ def _csr(features: IntArray, values: FloatArray, width: int) -> Csr:
 
 def _fields(rows: UnorderedRows) -> dict[str, Array]:
     """Return the arrays of rows by the names of their fields in records."""
-    fields = {"y": rows.y, "weight": rows.weights, "id": rows.ids}
+    fields = {"y": rows.y, **rows.extra}
+    if rows.weights is not None:
+        fields["weight"] = rows.weights
     if isinstance(rows.X, Entries):
-        fields |= {"features": rows.X.features, "X": rows.X.values}
-    else:
-        fields["X"] = rows.X
-    return {name: values for name, values in fields.items() if values is not None}
+        return fields | {"features": rows.X.features, "X": rows.X.values}
+    return fields | {"X": rows.X}

@@ -111,7 +111,13 @@ def ingest(
     target = {name: options.pop(name, None) for name in ("task", "dtype")}
 
     def read() -> Table:
-        return ARRAY_READERS[kind](paths[0], **options).table(**target)
+        table = ARRAY_READERS[kind](paths[0], **options).table(**target)
+        if test is None:
+            return table
+        if kind_of(test) not in ARRAY_READERS:
+            raise UsageError(f"--test {test} is {kind_of(test)}, expected {kind}")
+        arrays = ARRAY_READERS[kind_of(test)](test)
+        return table.with_test(arrays.table_like(table.header, labels=True))
 
     done: Import = mpi.on_root(
         comm, partial(_import_arrays, paths[0], out, read, quiet, **common)
@@ -286,6 +292,7 @@ def _import_arrays(
     table = read()
     layout = ShardLayout(table.rows, test_size, shards, n_test=table.n_test)
     order = draw_order(layout, table.n_test is not None, seed)
+    table.verify_trained(order < layout.rows["train"])
     progress = Progress(table.rows, "writing", **_stream(quiet))
     with translate_os_errors(files[0], DataError):
         rows = table.shuffled(layout.destinations(order))
@@ -320,11 +327,12 @@ def _verify_options(kind: str, options: dict[str, Any]) -> None:
         parameters = [
             inspect.signature(f).parameters for f in (import_table, find_roles)
         ]
-        known = {name for of_one in parameters for name in of_one} - CREATION_OPTIONS
-        known |= {*CSV_OPTIONS} if kind == "csv" else set()
+        applying = {name for names in parameters for name in names} - CREATION_OPTIONS
+        applying |= {*CSV_OPTIONS} if kind == "csv" else set()
     else:
-        known = {*inspect.signature(ARRAY_READERS[kind]).parameters, "task", "dtype"}
+        reader = inspect.signature(ARRAY_READERS[kind])
+        applying = {*reader.parameters, "task", "dtype", "test"}
     for name in options:
-        if name not in known:
+        if name not in applying:
             flag = FLAGS.get(name, name).replace("_", "-")
             raise UsageError(f"--{flag} does not apply to {kind} input")

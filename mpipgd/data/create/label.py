@@ -61,11 +61,11 @@ class Label(NamedTuple):
         """
         cure = "; --stratify draws from every class" if test is None else ""
         path = path if test is None else test.path
-        for name, train, test in zip(self.texts or (), *counts.tolist()):
-            if test and not train:
+        for text, n_train, n_test in zip(self.texts or (), *counts.tolist()):
+            if n_test and not n_train:
                 raise DataError(
-                    f"{path}: {self.name}, the label, is {name!r} in {test} test rows "
-                    f"and in no training row{cure}",
+                    f"{path}: {self.name}, the label, is {text!r} in {n_test} test "
+                    f"rows and in no training row{cure}",
                     agreed=True,
                 )
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...comm import mpi
 from ...errors import DataError, UsageError
-from ..arrow_arrays import is_null, select
+from ..arrow_arrays import is_null, select, text_array
 from ..encoding import (
     CATEGORY,
     DATE,
@@ -155,11 +155,7 @@ def _summarise(
         if draft.kind == HASH and not fills:
             return ColumnSummary(n_missing)
         training = column if is_training.all() else select(column, is_training)
-        counts = as_texts(training.drop_null()).value_counts()
-        pairs = zip(
-            counts.field("values").to_pylist(), counts.field("counts").to_pylist()
-        )
-        texts = Counter(dict(pairs))
+        texts = _count_texts(as_texts(training))
         if draft.kind == CATEGORY:
             _verify_few(texts, draft.name, block.path, column, block)
             _verify_short(texts, column, draft.name, block)
@@ -208,12 +204,23 @@ def _verify_short(texts: Collection[str], column: Any, name: str, block: Block) 
 
 def first_that_is_no_number(column: Any) -> tuple[int, str] | None:
     """Return row and text of the first cell that is no number, if most others are."""
-    texts = as_texts(column).to_pylist()
-    odd = [k for k, text in enumerate(texts) if text and not is_number_text(text)]
-    cells = sum(map(bool, texts))
-    if not odd or len(odd) > MOSTLY * cells:
+    from pyarrow import compute
+
+    texts = as_texts(column)
+    counts = _count_texts(texts)
+    odd = [text for text in counts if not is_number_text(text)]
+    if not odd or sum(counts[text] for text in odd) > MOSTLY * counts.total():
         return None
-    return odd[0], texts[odd[0]]
+    is_odd = ~is_null(compute.index_in(texts, value_set=text_array(odd)))
+    row = int(is_odd.argmax())
+    return row, texts[row].as_py()
+
+
+def _count_texts(texts: Any) -> Counter[str]:
+    """Return how often each text is in a column; missing cells do not count."""
+    counts = texts.drop_null().value_counts()
+    pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist())
+    return Counter(dict(pairs))
 
 
 def _learn_column(
@@ -234,16 +241,16 @@ def _learn_column(
             f"{path}: {name} is {shown(others[0])} in {counts[others[0]]} rows, "
             f"--ordinal lists {'<'.join(categories)}"
         )
-    parts: tuple[str, ...] = ()
+    date_parts: tuple[str, ...] = ()
     if kind == DATE_PARTS:
         has_times = any(summary.has_times for summary in summaries)
-        parts = PARTS if has_times else PARTS[:-1]
+        date_parts = PARTS if has_times else PARTS[:-1]
     fill: float | str | None = None
     if missing not in ("error", "drop"):
         fill = _fill(draft, summaries, counts, missing, path)
     indicator = missing == "indicator" and n_missing > 0
     return replace(
-        draft, categories=categories, parts=parts, fill=fill, indicator=indicator
+        draft, categories=categories, parts=date_parts, fill=fill, indicator=indicator
     )
 
 

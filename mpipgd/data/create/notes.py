@@ -107,19 +107,23 @@ def number_bounds(blocks: TableBlocks, columns: Sequence[str]) -> NumberBounds:
 
 def _notes_on_texts(blocks: TableBlocks, encoding: Encoding) -> Iterator[str]:
     """Yield notes on columns of categories that are mostly numbers; collective."""
-    for column in encoding.columns:
-        if column.kind != CATEGORY:
-            continue
-        if not any(map(is_number_text, column.categories)):
-            continue
-        examples = [
-            f"{block.row_name(odd[0])} is {shown(odd[1])}"
-            for block in blocks
-            if (odd := first_that_is_no_number(block.table[column.name]))
-        ]
-        of_ranks = blocks.comm.allgather(examples[:1])
-        for example in [example for of_rank in of_ranks for example in of_rank][:1]:
+    suspects = [
+        column.name
+        for column in encoding.columns
+        if column.kind == CATEGORY and any(map(is_number_text, column.categories))
+    ]
+    examples: dict[str, str] = {}
+    for block in blocks if suspects else ():
+        for name in [name for name in suspects if name not in examples]:
+            if odd := first_that_is_no_number(block.table[name]):
+                row, text = odd
+                examples[name] = f"{block.row_name(row)} is {shown(text)}"
+    of_all: dict[str, str] = {}
+    for of_rank in reversed(blocks.comm.allgather(examples)):  # the first rank's win
+        of_all |= of_rank
+    for name in suspects:
+        if name in of_all:
             yield (
-                f"{column.name} is taken as categories, for not all cells are numbers: "
-                f"{example}"
+                f"{name} is taken as categories, for not all cells are numbers: "
+                f"{of_all[name]}"
             )

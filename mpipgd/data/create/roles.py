@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...errors import DataError, UsageError, nearest
 from ..encoding import MAX_HASHES, shortened
@@ -130,3 +130,16 @@ def parse_date(texts: Iterable[str]) -> dict[str, str]:
         if "%" not in formats[name] or not name:
             raise UsageError(f"--date is {text!r}, expected COLUMN=%d/%m/%Y or such")
     return formats
+
+
+def parse_column_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return import options with texts such as "word=2^18" parsed; UsageError."""
+    parsers: dict[str, Callable[[Iterable[str]], Any]] = {
+        "ordinal": parse_ordinal,
+        "hash": parse_hash,
+        "date": parse_date,
+    }
+    return {
+        name: parsers[name](value) if name in parsers else value
+        for name, value in options.items()
+    }

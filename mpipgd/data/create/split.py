@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,14 +115,14 @@ def write_files(
     read: RowReader,
     progress: Progress,
     *,
-    ids: np.dtype[Any] | None = None,
+    extra: Mapping[str, np.dtype[Any]] | None = None,
 ) -> None:
-    """Write all files; `read(lo, hi)` gives rows by destination, with ids if any."""
+    """Write all files; `read(lo, hi)` gives rows by destination, see `Rows`."""
     step = max(1, BLOCK_BYTES // (8 * _row_values(header)))
     destination = 0
     for shard, path in enumerate(files):
         sizes = split.sizes(shard)
-        with create(path, header, rows=sizes, ids=ids) as writer:
+        with create(path, header, rows=sizes, extra=extra) as writer:
             for name, count in sizes.items():
                 for lo in range(0, count, step):
                     hi = min(count, lo + step)
@@ -138,14 +138,14 @@ def write_in_order(
     read: RowReader,
     *,
     labels: bool,
-    ids: np.dtype[Any] | None = None,
+    extra: Mapping[str, np.dtype[Any]] | None = None,
 ) -> None:
     """Write n rows as the test rows of one file; without `labels` they have no y."""
     rows = {"train": 0, "test": n}
     step = max(1, BLOCK_BYTES // (8 * _row_values(header)))
     with (
         translate_os_errors(path, DataError),
-        create(path, header, rows=rows, labels=labels, ids=ids) as writer,
+        create(path, header, rows=rows, labels=labels, extra=extra) as writer,
     ):
         for lo in range(0, n, step):
             writer.write("test", lo, *read(lo, min(n, lo + step)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,8 @@ from ...atomic_file import translate_os_errors
 from ...comm import mpi
 from ...errors import DataError, UsageError
 from ...reporting.progress import Progress
-from ..arrow_arrays import is_null, text_array
+from ..arrow_arrays import is_null
 from ..encoding import (
-    CATEGORY,
-    HASH,
     Encoding,
     Entries,
     as_numbers,
@@ -84,17 +82,18 @@ def import_table(
     two distinct whole numbers, make classes, other numbers a regression, unless `task`
     says otherwise. `test` holds the test rows; else round(n·test_size) rows,
     drawn by the seed, are test rows: with `stratify` the same share of every class,
-    with a `group` column all rows of a group or none. The encoding is learned on the
-    training rows alone. Columns are those of the first table. Raises DataError and
-    UsageError.
+    with a `group` column all rows of a group or none, as later validation rows. The
+    encoding is learned on the training rows alone. Columns are those of the first
+    table. Raises DataError and UsageError.
     """
     first = readers[0]
     with mpi.raise_collectively(comm):
         verify_task(task)
         verify_missing(missing)
         roles = find_roles(first.names, first.path, **roles_of_columns)
-        if test is not None and (stratify or roles.group):
-            raise UsageError("--test FILE has the test rows: nothing is drawn")
+        if stratify and (test is not None or roles.group):
+            other = "--test" if test is not None else "--group"
+            raise UsageError(f"--stratify and {other}: expected one of them")
     files = mpi.on_root(comm, partial(output_files, out, shards, overwrite=overwrite))
     blocks = TableBlocks(
         comm,
@@ -107,9 +106,12 @@ def import_table(
         if test is not None:
             _verify_test_file(blocks, test, [*roles.features, roles.label])
     label = find_label(blocks, roles.label, task)
+    groups = None if roles.group is None else _number_groups(blocks, roles.group)
     is_test = None
-    if stratify or roles.group:
-        is_test = _draw_test_rows(blocks, label, stratify, roles.group, test_size, seed)
+    if groups is not None and test is None and test_size > 0:
+        is_test = draw_grouped(groups, test_size, seed)
+    elif stratify and test_size > 0:
+        is_test = _draw_stratified(blocks, label, test_size, seed)
     with mpi.raise_collectively(comm):
         n, n_test = sum(blocks.rows), blocks.rows[-1] if test else None
         if is_test is not None:
@@ -129,22 +131,27 @@ def import_table(
         missing=missing,
     )
     header = _header(encoding, label, first.path, roles.weight, dtype)
-    ids = None if roles.id is None else _id_dtype(blocks, roles.id)
+    extra = _id_dtypes(blocks, roles.id)
+    if groups is not None:
+        extra["group"] = groups.dtype
     tally = Tally(0, 0.0, np.zeros((2, len(label.classes or ())), np.int64))
     bounds = number_bounds(blocks, [*roles.features, roles.label])
-    with _shuffle(blocks, header, files[0], ids) as shuffle:
+    with _shuffle(blocks, header, files[0], extra) as shuffle:
         destinations = layout.destinations(order)
         with mpi.raise_collectively(comm), translate_os_errors(files[0], DataError):
             for block in blocks:
                 span = slice(block.first, block.first + block.table.num_rows)
+                of_block = _ids(block, roles.id, extra)
+                if groups is not None:
+                    of_block["group"] = groups[span]
                 rows = UnorderedRows(
                     _encode(header, block, ignore_unknown=True),
                     label.values(block),
                     _weights(block, roles.weight),
-                    _ids(block, roles.id, ids),
+                    of_block,
                 )
                 shuffle.append(destinations[span], rows)
-                unknown = _count_unknown(encoding, block)
+                unknown = encoding.count_unknown(rows.X)
                 tally = tally.plus(rows, is_training[span], unknown)
                 bounds = bounds.plus(block)
         tally = tally.allreduce(comm)
@@ -156,7 +163,9 @@ def import_table(
         label.verify_trained(tally.classes, first.path, test)
         shuffle.finish()
         progress = Progress(n, "writing", stream=None if quiet else sys.__stderr__)
-        write = partial(_write, files, header, layout, shuffle.read, progress, ids=ids)
+        write = partial(
+            _write, files, header, layout, shuffle.read, progress, extra=extra
+        )
         mpi.on_root(comm, write)
     said = notes(blocks, label, encoding, bounds, tally.unknown)
     return Import(header, layout.rows, files, said)
@@ -221,10 +230,10 @@ def apply_encoding(
                 f"{reader.path} has no column {label.name!r}, the label: predict needs "
                 "none"
             )
-    wanted = encoding.read_as_text | ({id_column} if id_column else set())
+    as_text = encoding.read_as_text | ({id_column} if id_column else set())
     if labels and texts is not None and not all(map(is_number_text, texts)):
-        wanted |= {label.name}  # numbers are the same however they are written
-    blocks = TableBlocks(comm, readers, texts=wanted & {*reader.names})
+        as_text |= {label.name}  # numbers are the same however they are written
+    blocks = TableBlocks(comm, readers, texts=as_text & {*reader.names})
     n = sum(blocks.rows)
     with mpi.raise_collectively(comm):
         if n < 1:
@@ -232,8 +241,8 @@ def apply_encoding(
     (file,) = mpi.on_root(comm, partial(output_files, out, 1, overwrite=True))
     if not labels or header.weight not in reader.names:
         header = replace(header, weight=None)
-    ids = None if id_column is None else _id_dtype(blocks, id_column)
-    with _shuffle(blocks, header, file, ids) as shuffle:
+    extra = _id_dtypes(blocks, id_column)
+    with _shuffle(blocks, header, file, extra) as shuffle:
         with mpi.raise_collectively(comm), translate_os_errors(file, DataError):
             for block in blocks:
                 count = block.table.num_rows
@@ -241,35 +250,29 @@ def apply_encoding(
                     _encode(header, block, ignore_unknown=ignore_unknown),
                     label.values(block) if labels else np.zeros(count),
                     _weights(block, header.weight),
-                    _ids(block, id_column, ids),
+                    _ids(block, id_column, extra),
                 )
                 shuffle.append(block.first + np.arange(count), unordered)
         shuffle.finish()
         write = partial(
-            write_in_order, file, header, n, shuffle.read, labels=labels, ids=ids
+            write_in_order, file, header, n, shuffle.read, labels=labels, extra=extra
         )
         mpi.on_root(comm, write)
 
 
 @contextlib.contextmanager
 def _shuffle(
-    blocks: TableBlocks, header: Header, file: Path, ids: np.dtype[Any] | None
+    blocks: TableBlocks, header: Header, file: Path, extra: Mapping[str, np.dtype[Any]]
 ) -> Iterator[ExternalShuffle]:
     """Yield the shuffle of all rows of a table, beside a file; collective."""
     assert header.encoding is not None
-    entries = sum(
-        1 + column.indicator
-        if column.kind in (CATEGORY, HASH)
-        else len(column.features)
-        for column in header.encoding.columns
-    )
     shuffle = ExternalShuffle(
         blocks.comm,
         sum(blocks.rows),
         header,
         file.parent,
-        entries=entries if header.sparse else 0,
-        ids=ids,
+        entries=header.encoding.n_entries if header.sparse else 0,
+        extra=extra,
     )
     try:
         yield shuffle
@@ -327,84 +330,86 @@ def _verify_test_file(
                 as_numbers(block.table[name], name, block.row_name, dates=is_date)
 
 
-def _draw_test_rows(
-    blocks: TableBlocks,
-    label: Label,
-    stratify: bool,
-    group: str | None,
-    test_size: float,
-    seed: int,
+def _draw_stratified(
+    blocks: TableBlocks, label: Label, test_size: float, seed: int
 ) -> BoolArray:
-    """Return which rows (n,) are test rows, by class or by group; collective."""
+    """Return which rows (n,) are test rows, a share of each class; collective."""
     comm = blocks.comm
     with mpi.raise_collectively(comm):
-        if stratify and group:
-            raise UsageError("--stratify and --group: expected one of them")
-        if stratify and label.texts is None:
+        if label.texts is None:
             raise UsageError(f"--stratify takes classes; {label.name} is regression")
-        local = {
-            block.number: (
-                as_texts(block.table[group]).to_pylist()
-                if group
-                else label.values(block)
-            )
-            for block in blocks
-        }
-    of_ranks: Any = comm.gather(local)
-
-    def draw() -> BoolArray:
-        by_block: dict[int, Any] = {}
-        for of_rank in of_ranks:
-            by_block |= of_rank
-        of_blocks = [by_block[number] for number in sorted(by_block)]
-        if not group:
-            return draw_stratified(np.concatenate(of_blocks), test_size, seed)
-        texts = np.array([str(text) for of_block in of_blocks for text in of_block])
-        groups, numbers = np.unique(texts, return_inverse=True)
-        if len(groups) < 2:
-            raise DataError(f"--group {group} holds {len(groups)} group, expected 2 …")
-        return draw_grouped(numbers, test_size, seed)
-
-    drawn: BoolArray = mpi.on_root(comm, draw)
-    return drawn
+        local = [label.values(block) for block in blocks]
+    of_ranks = comm.allgather(local)
+    classes = np.concatenate([y for of_rank in of_ranks for y in of_rank])
+    return draw_stratified(classes, test_size, seed)
 
 
-def _id_dtype(blocks: TableBlocks, column: str) -> np.dtype[Any]:
-    """Return the dtype of ids: int64 where that keeps how all are written, else bytes.
+def _number_groups(blocks: TableBlocks, column: str) -> IntArray:
+    """Return the number (n,) of each row's group; collective. DataError."""
+    comm = blocks.comm
+    local: list[str] = []
+    with mpi.raise_collectively(comm):
+        for block in blocks:
+            cells = block.table[column]
+            _verify_present(cells, block, f"{column}, the group,")
+            local += as_texts(cells).to_pylist()
+    texts = [text for of_rank in comm.allgather(local) for text in of_rank]
+    distinct, numbers = np.unique(np.array(texts, object), return_inverse=True)
+    if len(distinct) < 2:
+        raise DataError(
+            f"{blocks.readers[0].path}: {column}, the group, is {distinct[0]!r} in all "
+            "rows, expected several groups",
+            agreed=True,
+        )
+    return numbers.astype(np.int64)
 
-    Bytes of UTF-8, as long as the longest. Collective. DataError for missing ids.
+
+def _verify_present(cells: Any, block: Block, name: str) -> None:
+    """Raise DataError for a missing cell of a column, called `name`."""
+    if cells.null_count:
+        row = int(is_null(cells).argmax())
+        raise DataError(f"{block.row_name(row)}: {name} is missing")
+
+
+def _id_dtypes(blocks: TableBlocks, column: str | None) -> dict[str, np.dtype[Any]]:
+    """Return {"id": dtype} where rows have ids, else nothing; collective, DataError.
+
+    int64 where that keeps how all are written, else bytes of UTF-8, as long as the
+    longest.
     """
     from pyarrow import compute
 
+    if column is None:
+        return {}
     longest, is_text = 1, False
     with mpi.raise_collectively(blocks.comm):
         for block in blocks:
             cells = block.table[column]
-            if cells.null_count:
-                row = int(is_null(cells).argmax())
-                raise DataError(f"{block.row_name(row)}: {column}, the id, is missing")
+            _verify_present(cells, block, f"{column}, the id,")
             texts = as_texts(cells)
             lengths = compute.binary_length(texts.cast("binary"))
             longest = max(longest, compute.max(lengths).as_py() or 0)
-            whole = compute.match_substring_regex(texts, WHOLE_NUMBER)
-            is_text |= not compute.all(whole, min_count=0).as_py()
+            are_whole = compute.match_substring_regex(texts, WHOLE_NUMBER)
+            is_text |= not compute.all(are_whole, min_count=0).as_py()
     most = mpi.allreduce_max(blocks.comm, [longest, is_text])
-    return np.dtype(f"S{int(most[0])}" if most[1] else np.int64)
+    return {"id": np.dtype(f"S{int(most[0])}" if most[1] else np.int64)}
 
 
-def _ids(block: Block, column: str | None, dtype: np.dtype[Any] | None) -> Array | None:
-    """Return the ids (n,) of a block's rows; None where they have none."""
-    if column is None or dtype is None:
-        return None
+def _ids(
+    block: Block, column: str | None, dtypes: Mapping[str, np.dtype[Any]]
+) -> dict[str, Array]:
+    """Return {"id": (n,)} of a block's rows where they have ids, else nothing."""
+    if column is None:
+        return {}
     texts = as_texts(block.table[column]).to_pylist()
-    if dtype.kind != "S":
-        return np.array([int(text) for text in texts], dtype)
-    return np.array([text.encode() for text in texts], dtype)
+    if dtypes["id"].kind != "S":
+        return {"id": np.array([int(text) for text in texts], dtypes["id"])}
+    return {"id": np.array([text.encode() for text in texts], dtypes["id"])}
 
 
-def _write(files: list[Path], *args: Any, ids: np.dtype[Any] | None) -> None:
+def _write(files: list[Path], *args: Any, extra: Mapping[str, np.dtype[Any]]) -> None:
     with translate_os_errors(files[0], DataError):
-        write_files(files, *args, ids=ids)
+        write_files(files, *args, extra=extra)
 
 
 def draw_order(layout: ShardLayout, fixed_test: bool, seed: int) -> Array:
@@ -447,16 +452,3 @@ def _weights(block: Block, weight: str | None) -> FloatArray | None:
             "a number from 0"
         )
     return values
-
-
-def _count_unknown(encoding: Encoding, block: Block) -> int:
-    """Return how many texts of a block are no category: of test rows, by the split."""
-    from pyarrow import compute
-
-    unknown = 0
-    for column in encoding.columns:
-        if column.kind == CATEGORY:
-            cells = as_texts(block.table[column.name].drop_null())
-            known = compute.is_in(cells, value_set=text_array(column.categories))
-            unknown += len(cells) - (compute.sum(known).as_py() or 0)
-    return unknown

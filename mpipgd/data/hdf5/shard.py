@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ...array_types import Array, FloatArray
+from ...array_types import Array, FloatArray, IntArray
 from ...errors import DataError
 from ..matrix import Csr
 from . import validate
@@ -319,6 +319,19 @@ class Shard:
         is_text = h5py.check_string_dtype(dataset.dtype) is not None
         with self._explain_failure(name, dataset, a, b):
             return dataset.asstr()[a:b] if is_text else dataset[a:b]
+
+    def read_groups(self, split: str, a: int, b: int) -> IntArray | None:
+        """Return the numbers of the groups of rows a … b-1; None without groups."""
+        name = f"{split}/group"
+        dataset = validate.open_hard_link(self.file, name, self.path)
+        if dataset is None:
+            return None
+        validate.verify_dataset(dataset, name, self.path, ndim=1, kinds="iu")
+        if dataset.shape != (self.rows[split],):
+            raise DataError(f"{self.path}: {name} has shape {dataset.shape}")
+        with self._explain_failure(name, dataset, a, b):
+            groups: IntArray = dataset[a:b]
+        return groups
 
     @contextlib.contextmanager
     def _explain_failure(

@@ -273,6 +273,23 @@ class Source:
         ]
         return np.concatenate(parts) if parts else np.empty(0, dtype=object)
 
+    def read_groups(self, split: str, lo: int, hi: int) -> IntArray | None:
+        """Return the numbers (hi-lo,) of the groups of rows; None without groups.
+
+        Raises DataError where only some files have them.
+        """
+        of_files = {
+            file: self.open(file).read_groups(split, a, b)
+            for file, a, b, _ in self.overlaps(split, lo, hi)
+        }
+        without = [file for file, groups in of_files.items() if groups is None]
+        if without and len(without) < len(of_files):
+            raise DataError(
+                f"{self.files[without[0]]} has no {split}/group, other files have"
+            )
+        groups = [groups for groups in of_files.values() if groups is not None]
+        return np.concatenate(groups) if groups else None
+
     def class_counts(self, split: str, ranges: Iterable[RowRange]) -> IntArray:
         """Return (C,) how many rows are of each class in some ranges of a split."""
         counts = np.zeros(self.header.n_classes, np.int64)

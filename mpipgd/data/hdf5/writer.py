@@ -25,21 +25,21 @@ def create(
     *,
     rows: Mapping[str, int],
     labels: bool = True,
-    ids: np.dtype[Any] | None = None,
+    extra: Mapping[str, np.dtype[Any]] | None = None,
 ) -> Iterator["Writer"]:
     """Yield a `Writer` for a new file; the file appears under `path` when complete.
 
     rows: {"train": n, "test": m}; a split without rows is left out. Without `labels`
-    the file has no y. ids: the dtype of the rows' ids, int64 or bytes of UTF-8, None
-    without any. Raises DataError when the disk is full or the folder cannot be written
-    to.
+    the file has no y. extra: other datasets (n,) of a split, "id" and "group", with
+    their dtypes, int64 or bytes of UTF-8. Raises DataError when the disk is full or the
+    folder cannot be written to.
     """
     with (
         atomic_replace(path, DataError) as temporary,
         atomic_hdf5(temporary) as (file, sink),
     ):
         header.write(file)
-        writer = Writer(file, header, rows, sink, labels=labels, ids=ids)
+        writer = Writer(file, header, rows, sink, labels=labels, extra=extra)
         yield writer
         writer.close()
 
@@ -55,7 +55,7 @@ class Writer:
         sink: DeferredErrorFile,
         *,
         labels: bool = True,
-        ids: np.dtype[Any] | None = None,
+        extra: Mapping[str, np.dtype[Any]] | None = None,
     ) -> None:
         self._sink, self._labelled = sink, labels
         self._missing = {split: count for split, count in rows.items() if count}
@@ -68,10 +68,10 @@ class Writer:
             create_X(group, (count, header.n_features), header.dtype)
             if header.weight is not None:
                 _create_dataset(group, "weight", (count,), np.float64)
-            if ids is not None:
-                is_text = ids.kind == "S"
-                dtype = h5py.string_dtype("utf-8", ids.itemsize) if is_text else ids
-                _create_dataset(group, "id", (count,), dtype)
+            for name, dtype in (extra or {}).items():
+                if dtype.kind == "S":
+                    dtype = h5py.string_dtype("utf-8", dtype.itemsize)
+                _create_dataset(group, name, (count,), dtype)
 
     def write(
         self,
@@ -80,12 +80,12 @@ class Writer:
         X: Matrix,
         y: Array,
         weights: FloatArray | None = None,
-        ids: Array | None = None,
+        extra: Mapping[str, Array] | None = None,
     ) -> None:
         """Write rows first … first+len(y)-1 of a split; OSError if that fails.
 
-        weights: (len(y),) float64, given where the header names them; ids (len(y),),
-        where the file has some.
+        weights: (len(y),) float64, given where the header names them; extra: (len(y),)
+        each, for the file's other datasets.
         """
         group = self._file[split]
         if self._labelled:
@@ -94,8 +94,8 @@ class Writer:
             raise ValueError("rows have weights where the header names them, only")
         if weights is not None:
             group["weight"][first : first + len(y)] = weights
-        if ids is not None:
-            group["id"][first : first + len(y)] = ids.astype(group["id"].dtype)
+        for name, values in (extra or {}).items():
+            group[name][first : first + len(y)] = values.astype(group[name].dtype)
         if isinstance(X, Csr):
             _append(group["X"], first, X)
         else:

@@ -77,10 +77,8 @@ class TableBlocks:
         with mpi.raise_collectively(comm):
             for reader in self.readers[1:]:
                 _verify_same_columns(self.readers[0], reader)
-            found = self._survey_all()
-        surveys = [
-            survey for of_rank in comm.allgather(found) for survey in of_rank.values()
-        ]
+            own_surveys = self._survey_all()
+        surveys = [s for of_rank in comm.allgather(own_surveys) for s in of_rank]
         self.types = {
             name: common_type(survey.types[name] for survey in surveys)
             for name in self.names
@@ -109,17 +107,17 @@ class TableBlocks:
             if (reader is self.readers[-1]) == last
         )
 
-    def _survey_all(self) -> dict[int, _Survey]:
+    def _survey_all(self) -> list[_Survey]:
         """Return the survey of each own block; each core that is free reads one."""
         threads = max(1, environment.cores() // environment.local_size())
-        surveys = {}
+        surveys = []
         with ThreadPoolExecutor(threads) as pool:
             for lo in range(0, len(self._own), threads):
                 blocks = self._own[lo : lo + threads]
                 tables = pool.map(self._read_from_file, blocks)
                 for block, table in zip(blocks, tables, strict=True):
                     self._keep(block, table)
-                    surveys[block] = self._survey(table)
+                    surveys.append(self._survey(table))
         return surveys
 
     def _survey(self, table: Any) -> _Survey:

@@ -157,8 +157,8 @@ def with_data_file(options: TrainConfig, folder: Path, ranks: int) -> TrainConfi
 
     path = folder / "data.h5"
     if not is_source(options.data):
-        found = Path(path_of(options.data, folder))
-        data = str(found.absolute()) if found.exists() else options.data
+        data_file = Path(path_of(options.data, folder))
+        data = str(data_file.absolute()) if data_file.exists() else options.data
         return dataclasses.replace(options, data=data)
     given = table_options(options)
     if options.weight is not None:
