@@ -67,5 +67,6 @@ class PredictCommand(ParallelCommand):
                 overwrite=args.overwrite,
             )
         for split, rows in rows_of_split.items():
-            say(f"{args.output}: {rows:,} predictions of the {split} rows")
+            which = f" of the {split} rows" if len(rows_of_split) > 1 else ""
+            say(f"{args.output}: {rows:,} predictions{which}")
         return 0
