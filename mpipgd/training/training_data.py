@@ -38,14 +38,19 @@ def table_options(options: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != DEFAULTS[name]}
 
 
+def import_flags(options: TrainConfig) -> dict[str, Any]:
+    """Return the options of `mpipgd data import` for the table of a run."""
+    flags = table_options(options)
+    if options.weight is not None:
+        flags["weight"] = options.weight
+    if options.stratify and options.test is None:
+        flags["stratify"] = True
+    return flags
+
+
 def import_options(options: TrainConfig) -> dict[str, Any]:
     """Return how `ingest` imports the table of a run; UsageError."""
-    importing = parse_column_options(table_options(options))
-    if options.weight is not None:
-        importing["weight"] = options.weight
-    if options.stratify and options.test is None:
-        importing["stratify"] = True
-    return importing
+    return parse_column_options(import_flags(options))
 
 
 def with_data_file(

@@ -158,6 +158,13 @@ def test_thousands_are_read(tmp_path, separator, thousands, decimal):
     np.testing.assert_array_equal(np.c_[X, y], numbers.round(4)[order])
 
 
+def test_a_decimal_comma_is_no_separator(tmp_path):
+    (tmp_path / "t.csv").write_text("a, of b\ty\n1,5\t2,5\n2,5\t3,5\n")
+    ingest(SELF, tmp_path / "t.csv", tmp_path / "o.h5", decimal=",", test_size=0)
+    X, y = all_rows(tmp_path / "o.h5")
+    assert sorted(X[:, 0]) == [1.5, 2.5] and sorted(y) == [2.5, 3.5]
+
+
 def test_groups_are_never_split(tmp_path):
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"who": rng.integers(20, size=400).astype(str)})

@@ -16,7 +16,7 @@ SAMPLE_BYTES = 1 << 20
 MAX_HEADER_BYTES = 64 << 20
 SEPARATORS = ",;\t|"
 NAMED_SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
-ENCODINGS = ("utf-8", "cp1252")  # the second holds latin-1's letters, and any bytes
+ENCODINGS = ("utf-8", "cp1252")  # the second holds latin-1's letters
 WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 COMPARED_ROWS = 50
 _STATED_SEPARATOR = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
@@ -45,7 +45,7 @@ class Dialect(NamedTuple):
         if self.separator != ",":
             words.append(f"separated by {self.separator!r}")
         if self.decimal != ".":
-            words.append("decimal commas")
+            words.append("with decimal commas")
         if self.encoding != "utf-8":
             words.append(f"encoded as {self.encoding}")
         return ", ".join(words)
@@ -85,7 +85,8 @@ def recognise(
         separator, start = separator or stated[1], stated.end()
     line = _first_record(text[start:])
     if separator is None:
-        separator = _separator(text[start:], at_end)
+        candidates = SEPARATORS.replace(decimal, "") if decimal else SEPARATORS
+        separator = _separator(text[start:], candidates, at_end)
     if decimal is None and thousands is not None:
         decimal = "," if thousands == "." else "."
     if decimal is None:
@@ -181,14 +182,14 @@ def _first_record(text: str) -> str:
     return text
 
 
-def _separator(text: str, at_end: bool) -> str:
+def _separator(text: str, candidates: str, at_end: bool) -> str:
     """Return the separator by which the first lines have the same number of cells.
 
-    Of several that by which most cells are numbers, then that with the most cells; of
-    none, that which the first line holds most often.
+    Of several candidates that by which most cells are numbers, then that with the most
+    cells; of none, that which the first line holds most often.
     """
     agreeing = {}
-    for separator in SEPARATORS:
+    for separator in candidates:
         rows = _rows(text, separator, at_end, COMPARED_ROWS)
         if rows and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1:
             cells = [cell for row in rows[1:] for cell in row]
@@ -197,7 +198,7 @@ def _separator(text: str, at_end: bool) -> str:
     if agreeing:
         return max(agreeing, key=lambda separator: agreeing[separator])
     line = re.sub(r'"[^"]*"', "", _first_record(text))
-    return max(SEPARATORS, key=line.count)
+    return max(candidates, key=line.count)
 
 
 def _decimal(text: str, separator: str, at_end: bool) -> str:

@@ -153,18 +153,14 @@ def with_data_file(options: TrainConfig, folder: Path, ranks: int) -> TrainConfi
     """
     from ...data.create.bundled import path_of
     from ...data.create.ingest import is_source
-    from ...training.training_data import DEFAULTS, table_options
+    from ...training.training_data import DEFAULTS, import_flags
 
     path = folder / "data.h5"
     if not is_source(options.data):
         data_file = Path(path_of(options.data, folder))
         data = str(data_file.absolute()) if data_file.exists() else options.data
         return dataclasses.replace(options, data=data)
-    given = table_options(options)
-    if options.weight is not None:
-        given["weight"] = options.weight
-    if options.stratify and options.test is None:
-        given["stratify"] = True
+    given = import_flags(options)
     words = ["data", "import", options.data, str(path)]
     for name, value in given.items():
         if isinstance(value, bool):
